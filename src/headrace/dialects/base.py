@@ -1,0 +1,108 @@
+"""What an API shape is: how a request is read, and how the log looks to a reader.
+
+A view is a pure fold of the log: it reads no clock and draws no random number, so the same records give the same
+frames on every machine, and frame k is the same frame for ever. That alone makes resume exact (P4).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.errors import BadRequest, HeadraceError
+from headrace.events import Answer, Chunk, Record, Terminal
+from headrace.messages import Request
+
+
+class View(Protocol):
+    """One reader's position in the fold; `fold` and `encode` together are `render(state, record)`.
+
+    They are two so that a resume can `fold` its way to a position without encoding a single frame.
+    """
+
+    def fold(self, record: Record) -> list[Any]:
+        """Advance by one record and return its frames, not yet encoded. Records come in order from seq 0."""
+        ...
+
+    def encode(self, frame: Any) -> bytes:
+        """Return the frame's data: for JSON shapes one line of JSON, never empty, without CR and LF."""
+        ...
+
+    def size(self, frame: Any) -> int:
+        """How far the frame moves a cursor: 1, or its bytes where the unit is the byte."""
+        ...
+
+    def event(self, frame: Any) -> str | None:
+        """Return the SSE event name of the frame, if the shape uses names."""
+        ...
+
+
+class Decoder(Protocol):
+    """Upstream frames of one shape to chunks of events; one instance per upstream answer."""
+
+    closed: bool
+    """True once the terminal marker was seen: whatever follows is ignored (P6)."""
+
+    def feed(self, data: bytes) -> Chunk | None:
+        """Decode one frame's data; None when it says nothing.
+
+        Raises:
+            UpstreamError: the frame is an error, in the shape's own form.
+            UpstreamProtocol: the frame is not of this shape.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """One API shape, both directions."""
+
+    name: str
+    """As in `?format=` and in record 0, e.g. `openai.chat`."""
+    code: str
+    """The letter that starts its cursors."""
+    prefix: str
+    """What public ids start with, e.g. `chatcmpl-`."""
+    params: str
+    """The view parameter letters that this shape knows."""
+
+    def parse(self, body: bytes) -> Request:
+        """Read a request body.
+
+        Raises:
+            BadRequest: with `param` naming the field.
+        """
+        ...
+
+    def view(self, params: str) -> View:
+        """A new fold at the start of the log; `params` are letters out of `Dialect.params`."""
+        ...
+
+    def clean_end(self, terminal: Terminal) -> bool:
+        """Whether a body of this shape ends cleanly after this terminal; otherwise it is aborted (P5)."""
+        ...
+
+    def answer(self, answer: Answer) -> bytes:
+        """The non-streaming answer."""
+        ...
+
+    def error(self, error: HeadraceError, partial: str | None = None) -> bytes:
+        """An HTTP error body; `partial` is the text that was received before the failure."""
+        ...
+
+
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def invalid_json(problem: Exception, where: str = "") -> BadRequest:
+    """The caller's error for a body that msgspec refused, naming the field; `where` is the path of the value read."""
+    if not isinstance(problem, msgspec.ValidationError):
+        return BadRequest(f"The body is not valid JSON: {problem}.", code="invalid_json")
+    text = str(problem)
+    match = _PATH.search(text)
+    path = ".".join(filter(None, (where, match["path"] if match else "")))
+    if missing := re.search(r"missing required field `([^`]+)`", text):
+        path = ".".join(filter(None, (path, missing[1])))
+    message = _PATH.sub("", text)
+    return BadRequest(f"{path}: {message}." if path else f"{message}.", param=path or None)

@@ -1,0 +1,193 @@
+"""Headrace's own shape: every frame is one record of the log, so nothing is lost.
+
+Its ordinals are record counts: frame k is the record with seq k-1.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from headrace.dialects.base import invalid_json
+from headrace.errors import BadRequest, HeadraceError
+from headrace.events import Answer, AnswerItem, Cancelled, Failed, Finished, Record, Terminal
+from headrace.messages import Message, Part, Request, Role, Settings, Tool, ToolCall
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True):
+    role: Role
+    content: str | list[Raw] = ""
+    name: str | None = None
+    tool_calls: list[ToolCall] = []
+    call_id: str | None = None
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str | None = None
+
+
+class _Settings(msgspec.Struct, forbid_unknown_fields=True):
+    temperature: Annotated[float, Meta(ge=0)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    stop: list[str] = []
+    seed: int | None = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """Unknown fields are refused: this shape is ours, so a field that it does not have is a mistake."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    messages: Annotated[list[_Message], Meta(min_length=1)]
+    settings: _Settings | None = None
+    tools: list[Tool] = []
+    metadata: dict[str, str] = {}
+    stream: bool | None = None
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_part = msgspec.json.Decoder(_Part).decode
+_encode = msgspec.json.encode
+
+
+class NativeView:
+    """The identity fold."""
+
+    def fold(self, record: Record) -> list[Record]:
+        """The record itself."""
+        return [record]
+
+    def encode(self, frame: Record) -> bytes:
+        """Its JSON."""
+        return _encode(frame)
+
+    def size(self, frame: Record) -> int:
+        """Every record counts one."""
+        return 1
+
+    def event(self, frame: Record) -> str | None:
+        """No event names: `EventSource.onmessage` gets every record."""
+        return None
+
+
+class Native:
+    """The `Dialect` of `/v1/streams`."""
+
+    name = "native"
+    code = "n"
+    prefix = ""
+    params = ""
+
+    def parse(self, body: bytes) -> Request:
+        """Read `{model, messages, settings, tools, metadata}`: see `Dialect.parse`."""
+        try:
+            read = _decode_body(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            raise invalid_json(problem) from problem
+        settings = read.settings or _Settings()
+        fields = {name: getattr(settings, name) for name in settings.__struct_fields__}
+        return Request(
+            dialect=self.name,
+            model=read.model,
+            messages=tuple(_message(index, message) for index, message in enumerate(read.messages)),
+            tools=tuple(read.tools),
+            settings=Settings(**(fields | {"stop": tuple(settings.stop)})),
+            stream=bool(read.stream),
+            metadata=read.metadata,
+            body=body,
+        )
+
+    def view(self, params: str) -> NativeView:
+        """A new fold; there are no parameters."""
+        return NativeView()
+
+    def clean_end(self, terminal: Terminal) -> bool:
+        """The terminal record itself says how it ended, so every end is clean."""
+        return True
+
+    def answer(self, answer: Answer) -> bytes:
+        """Text, items, usage and how it ended, as one JSON object."""
+        return _encode(answer_object(answer))
+
+    def error(self, error: HeadraceError, partial: str | None = None) -> bytes:
+        """`{"error": {code, message, retryable, param, partial}}`; fields that do not apply are left out."""
+        fields: dict[str, Any] = {
+            "code": error.error_code,
+            "message": error.message,
+            "retryable": error.may_retry,
+        }
+        if error.param is not None:
+            fields["param"] = error.param
+        if partial is not None:
+            fields["partial"] = partial
+        return _encode({"error": fields})
+
+
+def answer_object(answer: Answer) -> dict[str, Any]:
+    """What `GET /v1/streams/{id}` says of the content; also of a stream that still runs."""
+    choices = [
+        {
+            "index": choice.index,
+            "finish_reason": choice.finish,
+            "items": [_item(item) for item in choice.items],
+        }
+        for choice in answer.choices
+    ]
+    return {
+        "id": answer.start.id,
+        "model": answer.start.model,
+        "created": answer.start.created,
+        "text": answer.text,
+        "choices": choices,
+        "usage": answer.usage,
+        "metadata": answer.start.meta,
+        **_ending(answer.terminal),
+    }
+
+
+def _item(item: AnswerItem) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": item.kind, "text": item.text}
+    optional = {"name": item.name, "call_id": item.call_id, "signature": item.signature}
+    return fields | {name: value for name, value in optional.items() if value is not None}
+
+
+def _ending(terminal: Terminal | None) -> dict[str, Any]:
+    match terminal:
+        case Finished():
+            return {"finish_reason": terminal.reason}
+        case Failed():
+            return {"error": {"code": terminal.code, "message": terminal.message, "retryable": terminal.retryable}}
+        case Cancelled():
+            return {"cancelled_by": terminal.by}
+        case None:
+            return {}
+
+
+def _message(index: int, message: _Message) -> Message:
+    content = message.content
+    if isinstance(content, str):
+        parts = (Part("text", content),) if content else ()
+    else:
+        parts = tuple(_part(f"messages[{index}].content[{number}]", raw) for number, raw in enumerate(content))
+    return Message(message.role, parts, message.name, tuple(message.tool_calls), message.call_id)
+
+
+def _part(where: str, raw: Raw) -> Part:
+    try:
+        part = _decode_part(raw)
+    except msgspec.ValidationError as problem:
+        raise invalid_json(problem, where) from problem
+    if part.type != "text":
+        return Part(part.type, raw=raw)
+    if part.text is None:
+        raise BadRequest(f"{where}.text is missing.", param=f"{where}.text")
+    return Part("text", part.text)

@@ -1,0 +1,58 @@
+"""OpenAI chat completions, both directions.
+
+Lost here, because the shape has no word for it: signatures, tool results that the server produced, sources, files,
+`status`, and the difference between an item's end and the next item's start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.dialects.openai_chat import answer as _answer
+from headrace.dialects.openai_chat import request as _request
+from headrace.dialects.openai_chat.decoder import NAME, ChatDecoder
+from headrace.dialects.openai_chat.errors import error_object
+from headrace.dialects.openai_chat.view import INCLUDE_USAGE, PREFIX, ChatView
+from headrace.errors import HeadraceError
+from headrace.events import Answer, Finished, Terminal
+from headrace.messages import Request
+
+
+class OpenAIChat:
+    """The `Dialect` of `/v1/chat/completions`."""
+
+    name = NAME
+    code = "c"
+    prefix = PREFIX
+    params = INCLUDE_USAGE
+
+    def parse(self, body: bytes) -> Request:
+        """Read a request body: see `Dialect.parse`."""
+        return _request.parse(body)
+
+    def view(self, params: str) -> ChatView:
+        """A new fold; `u` adds the usage chunk."""
+        return ChatView(params)
+
+    def clean_end(self, terminal: Terminal) -> bool:
+        """Only `[DONE]` ends cleanly: clients take any other clean end for success."""
+        return isinstance(terminal, Finished)
+
+    def answer(self, answer: Answer) -> bytes:
+        """One `chat.completion`."""
+        return _answer.completion(answer)
+
+    def error(self, error: HeadraceError, partial: str | None = None) -> bytes:
+        """`{"error": {...}}`."""
+        body: dict[str, Any] = error_object(error)
+        if partial is not None:
+            body["partial"] = partial
+        return msgspec.json.encode({"error": body})
+
+
+write_request = _request.write
+chunks_of = _answer.chunks_of
+
+__all__ = ["NAME", "ChatDecoder", "OpenAIChat", "chunks_of", "write_request"]

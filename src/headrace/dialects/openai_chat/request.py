@@ -1,0 +1,219 @@
+"""Chat completion requests: read from a caller, written for an upstream."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from headrace.dialects.base import invalid_json
+from headrace.dialects.openai_chat.decoder import NAME
+from headrace.dialects.openai_chat.view import INCLUDE_USAGE
+from headrace.errors import BadRequest
+from headrace.messages import Message, Part, Request, Role, Settings, Tool, ToolCall
+
+_Temperature = Annotated[float, Meta(ge=0, le=2)]
+_Probability = Annotated[float, Meta(ge=0, le=1)]
+_Penalty = Annotated[float, Meta(ge=-2, le=2)]
+_Count = Annotated[int, Meta(ge=1)]
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str = ""
+
+
+class _ToolCall(msgspec.Struct):
+    id: str = ""
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct):
+    role: Role
+    content: str | list[Raw] | None = None
+    name: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str | None = None
+
+
+class _ToolFunction(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    function: _ToolFunction | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Body(msgspec.Struct):
+    """The fields that Headrace reads; all others travel in the body."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    messages: Annotated[list[_Message], Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    temperature: _Temperature | None = None
+    top_p: _Probability | None = None
+    max_tokens: _Count | None = None
+    max_completion_tokens: _Count | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    n: _Count | None = None
+    presence_penalty: _Penalty | None = None
+    frequency_penalty: _Penalty | None = None
+    metadata: dict[str, str] | None = None
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_part = msgspec.json.Decoder(_Part).decode
+
+
+def parse(body: bytes) -> Request:
+    """Read a request body: see `Dialect.parse`."""
+    try:
+        read = _decode_body(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise invalid_json(problem) from problem
+    options = read.stream_options
+    return Request(
+        dialect=NAME,
+        model=read.model,
+        messages=tuple(_message(index, message) for index, message in enumerate(read.messages)),
+        tools=tuple(_tool(index, tool) for index, tool in enumerate(read.tools or ())),
+        settings=_settings(read),
+        stream=bool(read.stream),
+        params=INCLUDE_USAGE if options and options.include_usage else "",
+        metadata=read.metadata or {},
+        body=body,
+    )
+
+
+def _settings(read: _Body) -> Settings:
+    stop = (read.stop,) if isinstance(read.stop, str) else tuple(read.stop or ())
+    return Settings(
+        temperature=read.temperature,
+        top_p=read.top_p,
+        max_tokens=read.max_completion_tokens or read.max_tokens,
+        stop=stop,
+        seed=read.seed,
+        n=read.n,
+        presence_penalty=read.presence_penalty,
+        frequency_penalty=read.frequency_penalty,
+        tool_choice=read.tool_choice,
+        parallel_tool_calls=read.parallel_tool_calls,
+        response_format=read.response_format,
+    )
+
+
+def _message(index: int, message: _Message) -> Message:
+    where = f"messages[{index}]"
+    content = message.content
+    if content is None and message.role not in ("assistant", "function"):
+        raise BadRequest(f"{where}.content is missing.", param=f"{where}.content")
+    if isinstance(content, list):
+        parts = tuple(_part(f"{where}.content[{number}]", raw) for number, raw in enumerate(content))
+    else:
+        parts = (Part("text", content),) if content else ()
+    return Message(
+        role=message.role,
+        parts=parts,
+        name=message.name,
+        tool_calls=tuple(
+            ToolCall(call.id, call.function.name, call.function.arguments)
+            for call in message.tool_calls or ()
+            if call.function
+        ),
+        call_id=message.tool_call_id,
+    )
+
+
+def _part(where: str, raw: Raw) -> Part:
+    try:
+        part = _decode_part(raw)
+    except msgspec.ValidationError as problem:
+        raise invalid_json(problem, where) from problem
+    if part.type != "text":
+        return Part(part.type, raw=raw)
+    if part.text is None:
+        raise BadRequest(f"{where}.text is missing.", param=f"{where}.text")
+    return Part("text", part.text)
+
+
+def _tool(index: int, tool: _Tool) -> Tool:
+    function = tool.function
+    if function is None:
+        if tool.type == "function":
+            raise BadRequest(f"tools[{index}].function is missing.", param=f"tools[{index}].function")
+        return Tool(tool.type)
+    return Tool(function.name, function.description, function.parameters or {}, function.strict)
+
+
+def write(request: Request, model: str, *, stream: bool) -> bytes:
+    """The body for an upstream of this shape, always asking a stream for its usage (P12, P27).
+
+    A request of the same shape is sent on as it came, with only `model` and the streaming fields replaced.
+    """
+    if request.dialect == NAME:
+        fields: dict[str, Any] = msgspec.json.decode(request.body, type=dict[str, Raw])
+        options: dict[str, Any] = msgspec.json.decode(fields.get("stream_options", b"null")) or {}
+    else:
+        fields, options = _fields(request), {}
+    fields["model"] = model
+    fields["stream"] = stream
+    fields.pop("stream_options", None)
+    if stream:
+        fields["stream_options"] = options | {"include_usage": True}
+    return msgspec.json.encode(fields)
+
+
+def _fields(request: Request) -> dict[str, Any]:
+    """A request of another shape in this one's words."""
+    settings: dict[str, Any] = msgspec.to_builtins(request.settings)
+    fields: dict[str, Any] = {"messages": [_message_fields(message) for message in request.messages], **settings}
+    if request.tools:
+        fields["tools"] = [_tool_fields(tool) for tool in request.tools]
+    return fields
+
+
+def _message_fields(message: Message) -> dict[str, Any]:
+    fields: dict[str, Any] = {"role": message.role}
+    if all(part.kind == "text" for part in message.parts):
+        fields["content"] = message.text if message.parts or message.role != "assistant" else None
+    else:
+        fields["content"] = [part.raw or {"type": "text", "text": part.text} for part in message.parts]
+    if message.name:
+        fields["name"] = message.name
+    if message.call_id:
+        fields["tool_call_id"] = message.call_id
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return fields
+
+
+def _tool_fields(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}

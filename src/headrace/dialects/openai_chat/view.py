@@ -1,0 +1,297 @@
+"""The log as chat completion chunks: a pure fold.
+
+One record gives at most one chunk, and a terminal record the frames that end the stream. A frame remembers the `head`
+and `tail` bytes that were current when it was folded, so encoding later, or not at all, changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import msgspec
+from msgspec import Raw
+
+from headrace.dialects.openai_chat.decoder import DONE, NAME
+from headrace.dialects.openai_chat.errors import error_object
+from headrace.events import (
+    ArgsDelta,
+    Attrs,
+    Cancelled,
+    ChoiceEnd,
+    Event,
+    Failed,
+    Finished,
+    ItemEnd,
+    ItemStart,
+    ObjectValue,
+    Record,
+    Signature,
+    Status,
+    StepEnd,
+    StepStart,
+    StreamStart,
+    TextDelta,
+    ToolResult,
+    Usage,
+)
+
+PREFIX = "chatcmpl-"
+INCLUDE_USAGE = "u"
+_encode = msgspec.json.encode
+
+
+class _TextFrame(msgspec.Struct, gc=False):
+    """The frame of nearly every record: one piece of text for one choice."""
+
+    opening: bytes
+    """Everything up to the delta's value: constant for an item until an attribute changes."""
+    text: str
+    ending: bytes
+
+
+class _ChunkFrame(msgspec.Struct, gc=False):
+    """Any other chunk."""
+
+    head: bytes
+    choices: list[dict[str, Any]]
+    tail: bytes
+
+
+class _RawFrame(msgspec.Struct, gc=False):
+    """A chunk with fields that are not modelled, as it came; `top` replaces ours."""
+
+    raw: Raw
+    top: dict[str, Any]
+    drop_usage: bool
+
+
+Frame = _TextFrame | _ChunkFrame | _RawFrame | bytes
+
+
+class _Item:
+    """What the view must know of an open item."""
+
+    __slots__ = ("choice", "index", "key", "opening")
+
+    def __init__(self, start: ItemStart, index: int) -> None:
+        self.choice = start.choice
+        self.index = index
+        """Position of a tool call among its choice's calls."""
+        self.key = _delta_key(start)
+        self.opening: bytes | None = None
+
+
+def _delta_key(start: ItemStart) -> str:
+    if start.kind == "reasoning":
+        return start.name or "reasoning_content"
+    return {"text": "content", "refusal": "refusal", "tool_call": "tool_calls"}.get(start.kind, "")
+
+
+class ChatView:
+    """One fold of the log; `include_usage` is its only parameter."""
+
+    def __init__(self, params: str) -> None:
+        self._include_usage = INCLUDE_USAGE in params
+        self._top: dict[str, Any] = {}
+        self._head = b""
+        self._tail = b""
+        self._attrs: dict[str, Any] = {}
+        self._items: dict[int, _Item] = {}
+        self._calls: dict[int, int] = {}
+        self._with_role: set[int] = set()
+        self._usage: Usage | None = None
+        self._usage_sent = False
+
+    def fold(self, record: Record) -> list[Frame]:
+        """Advance by one record: see `View.fold`."""
+        events = record.events
+        if len(events) == 1 and record.raw is None:
+            event = events[0]
+            if type(event) is TextDelta and event.logprobs is None:
+                frame = self._fast_text(event)
+                if frame is not None:
+                    return [frame]
+        frames: list[Frame] = []
+        deltas: dict[int, dict[str, Any]] = {}
+        for event in events:
+            self._take(event, deltas, frames)
+        if record.raw is not None:
+            raw = self._raw(record.raw)
+            return [raw, *frames] if raw is not None else frames
+        if deltas:
+            choices = [_choice(index, delta) for index, delta in deltas.items()]
+            frames.insert(0, _ChunkFrame(self._head, choices, self._tail))
+        return frames
+
+    def _fast_text(self, event: TextDelta) -> _TextFrame | None:
+        item = self._items.get(event.item)
+        if item is None or not item.key or item.choice not in self._with_role:
+            return None
+        if item.opening is None:
+            key = item.key.encode()
+            item.opening = b'%s,"choices":[{"index":%d,"delta":{"%s":' % (self._head, item.choice, key)
+        return _TextFrame(item.opening, event.text, self._tail)
+
+    def _take(self, event: Event, deltas: dict[int, dict[str, Any]], frames: list[Frame]) -> None:  # noqa: C901, PLR0912
+        """One event's part of the record's chunk; a flat table, one row an event."""
+        match event:
+            case TextDelta():
+                self._text(event, deltas)
+            case ArgsDelta():
+                item = self._items[event.item]
+                self._call(item, deltas)["function"]["arguments"] += event.json
+            case ItemStart():
+                self._begin(event, deltas)
+            case ChoiceEnd():
+                self._delta(event.choice, deltas)["finish_reason"] = event.reason
+            case Usage():
+                self._usage = event
+            case Attrs():
+                self._attrs.update(event.values)
+                self._set_constants()
+            case StepStart():
+                self._usage = event.usage or self._usage
+                if not self._with_role:
+                    self._delta(0, deltas)
+            case StepEnd():
+                self._usage = event.usage or self._usage
+            case StreamStart():
+                self._open(event)
+            case Finished():
+                frames.extend(self._finish())
+            case Failed() | Cancelled():
+                frames.append(_encode({"error": error_object(event)}))
+            case ItemEnd() | Signature() | ToolResult() | ObjectValue() | Status():
+                pass  # this shape has no word for them: docs/dialects.md
+            case _:
+                assert_never(event)
+
+    def _open(self, start: StreamStart) -> None:
+        self._top = {
+            "id": PREFIX + start.id,
+            "object": "chat.completion.chunk",
+            "created": start.created,
+            "model": start.model,
+        }
+        self._set_constants()
+
+    def _set_constants(self) -> None:
+        """Recompute the bytes around the choices; item openings hold the head, so they go too."""
+        self._head = _encode(self._top | self._attrs)[:-1]
+        self._tail = b',"usage":null}' if self._include_usage else b"}"
+        for item in self._items.values():
+            item.opening = None
+
+    def _delta(self, choice: int, deltas: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        delta = deltas.get(choice)
+        if delta is None:
+            delta = deltas[choice] = {}
+            if choice not in self._with_role:
+                self._with_role.add(choice)
+                delta["role"] = "assistant"
+        return delta
+
+    def _begin(self, start: ItemStart, deltas: dict[int, dict[str, Any]]) -> None:
+        index = self._calls.get(start.choice, 0)
+        item = self._items[start.item] = _Item(start, index)
+        if start.kind == "tool_call":
+            self._calls[start.choice] = index + 1
+            call = self._call(item, deltas)
+            call["id"] = start.call_id
+            call["type"] = "function"
+            call["function"] = {"name": start.name, "arguments": ""}
+        elif item.key:
+            delta = self._delta(start.choice, deltas)
+            if start.kind == "text":
+                delta.setdefault("content", "")
+
+    def _text(self, event: TextDelta, deltas: dict[int, dict[str, Any]]) -> None:
+        item = self._items[event.item]
+        if not item.key:
+            return
+        delta = self._delta(item.choice, deltas)
+        delta[item.key] = delta.get(item.key, "") + event.text
+        if event.logprobs is not None:
+            delta["logprobs"] = event.logprobs
+
+    def _call(self, item: _Item, deltas: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        calls: list[dict[str, Any]] = self._delta(item.choice, deltas).setdefault("tool_calls", [])
+        for call in calls:
+            if call["index"] == item.index:
+                return call
+        call = {"index": item.index, "function": {"arguments": ""}}
+        calls.append(call)
+        return call
+
+    def _raw(self, raw: Raw) -> _RawFrame | None:
+        """The record's own frame; none when, without the usage nobody asked for, no choice is left in it."""
+        shallow = msgspec.json.decode(raw, type=dict[str, Raw])
+        has_usage = _text_of(shallow, "usage") not in (b"", b"null")
+        if has_usage and not self._include_usage and _text_of(shallow, "choices") in (b"", b"[]"):
+            return None
+        self._usage_sent |= has_usage and self._include_usage
+        return _RawFrame(raw, self._top, not self._include_usage)
+
+    def _finish(self) -> list[Frame]:
+        frames: list[Frame] = []
+        if self._include_usage and self._usage is not None and not self._usage_sent:
+            frames.append(_encode(self._top | self._attrs | {"choices": [], "usage": usage_block(self._usage)}))
+        frames.append(DONE)
+        return frames
+
+    def encode(self, frame: Frame) -> bytes:
+        """The frame's data: see `View.encode`."""
+        if type(frame) is _TextFrame:
+            return b"".join((frame.opening, _encode(frame.text), b'},"finish_reason":null}]', frame.ending))
+        if type(frame) is _ChunkFrame:
+            return b"".join((frame.head, b',"choices":', _encode(frame.choices), frame.tail))
+        if type(frame) is _RawFrame:
+            return _render_raw(frame)
+        return frame  # pyright: ignore[reportReturnType]
+
+    def size(self, frame: Frame) -> int:
+        """Every frame counts one."""
+        return 1
+
+    def event(self, frame: Frame) -> str | None:
+        """This shape has no event names."""
+        return None
+
+
+def _choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": index, "delta": delta}
+    if "logprobs" in delta:
+        choice["logprobs"] = delta.pop("logprobs")
+    choice["finish_reason"] = delta.pop("finish_reason", None)
+    return choice
+
+
+def _text_of(fields: dict[str, Raw], name: str) -> bytes:
+    return bytes(fields[name]) if name in fields else b""
+
+
+def _render_raw(frame: _RawFrame) -> bytes:
+    fields: dict[str, Any] = msgspec.json.decode(frame.raw, type=dict[str, Raw])
+    fields.update({name: value for name, value in frame.top.items() if name in fields or name != "object"})
+    if frame.drop_usage:
+        fields.pop("usage", None)
+    return _encode(fields)
+
+
+def usage_block(usage: Usage) -> dict[str, Any]:
+    """Token counts in this shape; a count that the upstream did not give says so in `source` (P27)."""
+    block: dict[str, Any] = {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+    }
+    if usage.cached:
+        block["prompt_tokens_details"] = {"cached_tokens": usage.cached}
+    if usage.reasoning:
+        block["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    if usage.source != "provider":
+        block["source"] = usage.source
+    return block
+
+
+__all__ = ["INCLUDE_USAGE", "NAME", "PREFIX", "ChatView", "usage_block"]

@@ -1,0 +1,1 @@
+"""Routes: HTTP requests to engine calls, and back."""

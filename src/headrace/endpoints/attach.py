@@ -1,0 +1,121 @@
+"""A reader's way in: which view of which stream, from where, in which bytes."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.dialects import BY_CODE, DIALECTS, NATIVE, TEXT, cursor
+from headrace.dialects.base import Dialect
+from headrace.dialects.cursor import Cursor
+from headrace.endpoints.services import Services
+from headrace.engine.subscription import Subscription
+from headrace.errors import BadRequest, InvalidCursor
+from headrace.events import RENDER_VERSION, Finished, StreamStart
+from headrace.transports.framing import NDJSON, SSE, Framing, PlainText
+from headrace.transports.http import StreamResponse, error_response, terminal_error
+from headrace.transports.reader import Reader, start_of
+
+SSE_TYPE = "text/event-stream"
+NDJSON_TYPE = "application/x-ndjson"
+TEXT_TYPE = "text/plain"
+_LONGEST_SKIP = 12
+
+
+def accepts(request: Request, media_type: str) -> bool:
+    """Whether the caller names this media type; `*/*` names none."""
+    return media_type in request.headers.get("accept", "").lower()
+
+
+def asked_cursor(request: Request) -> str | None:
+    """The position that the client kept: the header that browsers send, or the query for those that cannot."""
+    return request.headers.get("last-event-id") or request.query_params.get("last_event_id") or None
+
+
+def resume_cursor(text: str, dialect: Dialect | None) -> tuple[Dialect, Cursor]:
+    """A kept position as the view it belongs to.
+
+    Raises:
+        InvalidCursor: not one of ours, of another version, or of another format than the one that was asked for.
+    """
+    kept = cursor.parse(text)
+    owner = BY_CODE.get(kept.code)
+    if owner is None or kept.version != RENDER_VERSION or set(kept.params) - set(owner.params):
+        raise InvalidCursor("This cursor is of a view that this server does not have.", param="last_event_id")
+    if dialect is not None and owner is not dialect:
+        raise InvalidCursor(
+            f"This cursor is of the format {owner.name}, not {dialect.name}.", param="last_event_id"
+        )
+    return owner, kept
+
+
+def _params(request: Request, dialect: Dialect, start: StreamStart) -> str:
+    """View parameters: the query's, or for the shape that made the stream those it was made with."""
+    include_usage = request.query_params.get("include_usage")
+    if include_usage is None:
+        return start.params if start.dialect == dialect.name else ""
+    if include_usage not in ("1", "true", "0", "false"):
+        raise BadRequest("include_usage is true or false.", param="include_usage")
+    return "u" if include_usage in ("1", "true") and "u" in dialect.params else ""
+
+
+def _skip(request: Request) -> int:
+    """`?skip=`: complete data frames (text: bytes) that a client without ids has received."""
+    text = request.query_params.get("skip", "0")
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_SKIP:
+        raise BadRequest("skip is a whole number of frames, or of bytes for text.", param="skip")
+    return int(text)
+
+
+def position(request: Request, dialect: Dialect | None, start: StreamStart) -> tuple[Dialect, Cursor]:
+    """The view and the place in it that a request asks for; `dialect` is None when it names no format."""
+    kept = asked_cursor(request)
+    if kept is not None:
+        return resume_cursor(kept, dialect)
+    dialect = dialect or NATIVE
+    begin = start_of(dialect, _params(request, dialect, start))
+    return dialect, Cursor(begin.code, begin.version, begin.params, _skip(request))
+
+
+def asked_format(request: Request) -> Dialect | None:
+    """The format in the query; text when only `text/plain` is accepted. Raises `BadRequest`."""
+    name = request.query_params.get("format")
+    if name is None:
+        return TEXT if accepts(request, TEXT_TYPE) and not accepts(request, SSE_TYPE) else None
+    if name not in DIALECTS:
+        raise BadRequest(f"format is one of {', '.join(DIALECTS)}.", param="format")
+    return DIALECTS[name]
+
+
+def framing_for(request: Request, dialect: Dialect, id_prefix: str) -> Framing:
+    """The bytes that the caller accepts: SSE unless it says otherwise, plain text where the format is text."""
+    text = dialect is TEXT
+    if accepts(request, NDJSON_TYPE):
+        return NDJSON(quote=text)
+    if text and not accepts(request, SSE_TYPE):
+        return PlainText()
+    return SSE(ids=id_prefix, retry=True, quote=text)
+
+
+async def read_view(
+    services: Services, subscription: Subscription, framing: Framing, dialect: Dialect, at: Cursor
+) -> Response:
+    """The stream from a position on, as a body.
+
+    A reader that already has everything gets 204, which stops a browser's reconnecting (P9); where the format has no
+    frame for a failure, the failure itself.
+    """
+    reader = Reader(subscription, dialect, at)
+    try:
+        more = await reader.seek()
+    except BaseException:
+        reader.close()
+        raise
+    if not more:
+        reader.close()
+        terminal = reader.terminal
+        if dialect is TEXT and terminal is not None and not isinstance(terminal, Finished):
+            return error_response(NATIVE, terminal_error(terminal))
+        return Response(status_code=204)
+    headers = {"headrace-stream-id": subscription.stream_id}
+    return StreamResponse(reader, framing, services.heartbeats, headers=headers)

@@ -1,0 +1,27 @@
+"""Liveness and readiness, without a key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from headrace.endpoints.services import Services
+
+PATHS = frozenset({"/health", "/health/ready"})
+
+
+def router(services: Services) -> APIRouter:
+    """`/health` says that the process answers, `/health/ready` that it takes new streams."""
+    routes = APIRouter(tags=["health"])
+
+    async def health() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready() -> Response:
+        if services.engine.accepting:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "stopping"}, 503)
+
+    routes.add_api_route("/health", health, methods=["GET"])
+    routes.add_api_route("/health/ready", ready, methods=["GET"])
+    return routes

@@ -1,0 +1,161 @@
+"""The streams API: make, list, look at, read in any format, stop, remove."""
+
+from __future__ import annotations
+
+from typing import Any, cast, get_args
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.dialects import NATIVE, bare_id
+from headrace.dialects.native import answer_object
+from headrace.endpoints import attach, schemas
+from headrace.endpoints.completions import SHAPES
+from headrace.endpoints.intake import Intake, decode_json, read_body, stream_headers
+from headrace.endpoints.services import Services
+from headrace.engine.idempotency import claim_name
+from headrace.errors import BadRequest, NotFound
+from headrace.policy import disconnect
+from headrace.policy.auth import checked_token
+from headrace.stores.base import StreamInfo, StreamState
+from headrace.transports.framing import SSE
+from headrace.transports.http import StreamResponse
+from headrace.transports.reader import Reader, start_of
+
+PATH = "/v1/streams"
+_STATES = get_args(StreamState)
+_PAGE = 20
+_LARGEST_PAGE = 100
+
+
+class _CancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    idempotency_key: str
+    route: str | None = None
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def _owner(request: Request) -> str:
+    return request.scope["headrace.owner"]
+
+
+class Streams:
+    """The handlers; one per route."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._engine = services.engine
+        self._intake = Intake(services, NATIVE, disconnect.CONTINUE)
+
+    async def create(self, request: Request) -> Response:
+        """Start a stream and answer with its id at once, or with the stream itself for `Accept: text/event-stream`."""
+        asked = await self._intake.read(request)
+        as_stream = attach.accepts(request, attach.SSE_TYPE)
+        started = await self._intake.start(request, asked)
+        headers = stream_headers(NATIVE, started)
+        if as_stream:
+            at = start_of(NATIVE, "")
+            reader = Reader(started.subscription, NATIVE, at)
+            return StreamResponse(reader, SSE(ids=at.prefix), self._services.heartbeats, headers=headers)
+        started.subscription.close()
+        body = {"id": started.stream_id, "state": "running", "model": asked.model, "location": headers["location"]}
+        return _json(body, 200 if started.replayed else 201, headers)
+
+    async def list(self, request: Request) -> Response:
+        """The caller's streams, newest first."""
+        query = request.query_params
+        state = query.get("state")
+        if state is not None and state not in _STATES:
+            raise BadRequest(f"state is one of {', '.join(_STATES)}.", param="state")
+        limit = query.get("limit", str(_PAGE))
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:4]) <= _LARGEST_PAGE:
+            raise BadRequest(f"limit is a whole number from 1 to {_LARGEST_PAGE}.", param="limit")
+        before = query.get("before")
+        found = await self._engine.list(
+            _owner(request), cast("StreamState | None", state), before and bare_id(before), int(limit) + 1
+        )
+        page = found[: int(limit)]
+        more = len(found) > len(page)
+        rows = [await self._row(info) for info in page]
+        return _json({"data": rows, "has_more": more, "next": page[-1].id if more else None})
+
+    async def _row(self, info: StreamInfo) -> dict[str, Any]:
+        start = await self._engine.first(info.id)
+        return {
+            "id": info.id,
+            "state": info.state,
+            "model": start.model,
+            "dialect": start.dialect,
+            "created_ms": info.created_ms,
+            "ended_ms": info.ended_ms,
+            "position": info.next_seq,
+            "bytes": info.bytes,
+            "readers": self._engine.readers(info.id),
+            "metadata": start.meta,
+        }
+
+    async def read(self, request: Request, stream_id: str) -> Response:
+        """State, text so far, usage, position and readers of one stream."""
+        return _json(await self._state(bare_id(stream_id), _owner(request)))
+
+    async def _state(self, stream_id: str, owner: str) -> dict[str, Any]:
+        info = await self._engine.info(stream_id, owner)
+        answer = await self._engine.answer(stream_id)
+        return await self._row(info) | answer_object(answer)
+
+    async def events(self, request: Request, stream_id: str) -> Response:
+        """The stream in any format, from any position, while it runs or after it has ended."""
+        wanted = attach.asked_format(request)
+        subscription = await self._engine.subscribe(bare_id(stream_id), _owner(request))
+        try:
+            start = await self._engine.first(subscription.stream_id)
+            dialect, at = attach.position(request, wanted, start)
+            framing = attach.framing_for(request, dialect, at.prefix)
+        except BaseException:
+            subscription.close()
+            raise
+        return await attach.read_view(self._services, subscription, framing, dialect, at)
+
+    async def cancel(self, request: Request, stream_id: str) -> Response:
+        """Stop a stream; what it said stays readable. 202 when its node has not confirmed yet."""
+        stream_id = bare_id(stream_id)
+        ended = await self._engine.cancel(stream_id, _owner(request))
+        return _json(await self._state(stream_id, _owner(request)), 200 if ended else 202)
+
+    async def cancel_by_key(self, request: Request) -> Response:
+        """Stop the stream that an idempotency key belongs to, on one route or on whichever holds it."""
+        body: _CancelBody = decode_json(await read_body(request, self._services.config.max_request_bytes), _CancelBody)
+        key = checked_token(body.idempotency_key, "idempotency_key")
+        routes = [body.route] if body.route else [PATH, *(path for path, _ in SHAPES)]
+        owner = _owner(request)
+        for route in routes:
+            try:
+                stream_id = await self._engine.cancel_by_key(owner, claim_name(owner, route, key))
+            except NotFound:
+                continue
+            return _json(await self._state(stream_id, owner))
+        raise NotFound("No stream has this idempotency key.")
+
+    async def delete(self, request: Request, stream_id: str) -> Response:
+        """Remove a stream; a running one is stopped first."""
+        await self._engine.delete(bare_id(stream_id), _owner(request))
+        return Response(status_code=204)
+
+
+def router(services: Services) -> APIRouter:
+    """All routes under `/v1/streams`."""
+    handlers = Streams(services)
+    routes = APIRouter(tags=["streams"])
+    documented: dict[str, Any] = schemas.documented(NATIVE.name)
+    routes.add_api_route(PATH, handlers.create, methods=["POST"], status_code=201, **documented)
+    routes.add_api_route(PATH, handlers.list, methods=["GET"], openapi_extra=schemas.LIST)
+    routes.add_api_route(PATH + "/cancel", handlers.cancel_by_key, methods=["POST"], openapi_extra=schemas.CANCEL)
+    routes.add_api_route(PATH + "/{stream_id}", handlers.read, methods=["GET"])
+    routes.add_api_route(PATH + "/{stream_id}", handlers.delete, methods=["DELETE"], status_code=204)
+    routes.add_api_route(PATH + "/{stream_id}/events", handlers.events, methods=["GET"], openapi_extra=schemas.EVENTS)
+    routes.add_api_route(PATH + "/{stream_id}/cancel", handlers.cancel, methods=["POST"])
+    return routes

@@ -1,0 +1,1 @@
+"""The live part: the only owner of tasks."""

@@ -1,0 +1,299 @@
+"""Starts streams, lets readers attach, stops them; the only owner of tasks."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import anyio
+import anyio.abc
+import msgspec
+
+from headrace.config import Config, Disconnect
+from headrace.engine.clock import Clock
+from headrace.engine.idempotency import IdempotencyKey, claimed_stream
+from headrace.engine.relay import Job, Relay
+from headrace.engine.subscription import Subscription
+from headrace.errors import Fenced, HeadraceError, IdempotencyKeyReused, NotFound, Overloaded
+from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
+from headrace.messages import Request
+from headrace.providers.base import Provider
+from headrace.stores.base import StreamInfo, StreamState, StreamStore
+from headrace.transforms.accumulator import Accumulator
+
+log = logging.getLogger("headrace.engine")
+
+CANCEL_WAIT = 5.0
+"""Seconds that a cancel waits for another node's acknowledgement (P7)."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a model's requests go."""
+
+    provider: Provider
+    upstream_model: str
+
+
+class Router(Protocol):
+    """Model names to providers."""
+
+    def route(self, model: str) -> Route | None:
+        """Where to send it; None for an unknown model."""
+        ...
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One request, with everything that decides how its stream lives."""
+
+    request: Request
+    owner: str
+    policy: Disconnect
+    route: Route
+    key: IdempotencyKey | None = None
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A stream and the caller's place in it. The subscription must be closed, whatever happens."""
+
+    stream_id: str
+    subscription: Subscription
+    replayed: bool
+    """True when an idempotency key led to a stream that an earlier request made."""
+
+
+class Engine:
+    """The live part of one process."""
+
+    def __init__(self, config: Config, store: StreamStore, clock: Clock) -> None:
+        """Nothing runs before `running` is entered."""
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._relays: dict[str, Relay] = {}
+        self._readers: Counter[str] = Counter()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """The engine's life: all tasks run inside, and every stream has its terminal record when it ends."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._serve_cancellations)
+            tasks.start_soon(self._renew_leases)
+            try:
+                yield
+            finally:
+                self._tasks = None
+                tasks.cancel_scope.cancel()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new streams may start."""
+        return self._tasks is not None
+
+    async def start(self, order: Order) -> Started:
+        """Make a stream, or join the one that the order's idempotency key belongs to.
+
+        Raises:
+            IdempotencyKeyReused: the key came with another body.
+            Overloaded: no room for another stream, or the server is stopping.
+        """
+        if self._tasks is None:
+            raise Overloaded("The server is stopping; send the request again in a moment.", retry_after=1)
+        stream_id = secrets.token_hex(16)
+        if order.key is not None:
+            joined = await self._join(order.key, order.owner, stream_id)
+            if joined is not None:
+                return joined
+        try:
+            relay = await self._open(stream_id, order)
+        except BaseException:
+            if order.key is not None:
+                await self._store.release(order.key.name, order.key.claim(stream_id))
+            raise
+        subscription = self._subscribe(stream_id)
+        self._tasks.start_soon(self._run, relay, order.key)
+        return Started(stream_id, subscription, replayed=False)
+
+    async def _join(self, key: IdempotencyKey, owner: str, stream_id: str) -> Started | None:
+        """The stream that holds the key, if its body is the same; None when the key is now ours."""
+        while True:
+            value = key.claim(stream_id)
+            held = await self._store.claim(key.name, value, self._claim_ttl)
+            if held == value:
+                return None
+            other, digest = claimed_stream(held)
+            if digest != key.digest:
+                raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
+            try:
+                return Started(other, await self.subscribe(other, owner), replayed=True)
+            except NotFound:
+                await self._store.release(key.name, held)
+
+    @property
+    def _claim_ttl(self) -> float:
+        """A claim outlives its stream: it is released with it, or found dead when somebody asks."""
+        return self._config.total_timeout + self._config.retention_seconds
+
+    async def _open(self, stream_id: str, order: Order) -> Relay:
+        request = order.request
+        lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
+        start = StreamStart(
+            id=stream_id,
+            owner=order.owner,
+            created=int(self._clock.wall()),
+            model=request.model,
+            dialect=request.dialect,
+            params=request.params,
+            input_tokens=request.estimated_input_tokens(),
+            meta=request.metadata,
+        )
+        job = Job(start, request, order.route.provider, order.route.upstream_model, order.policy)
+        relay = Relay(job, lease, self._store, self._clock)
+        await relay.open()
+        self._relays[stream_id] = relay
+        return relay
+
+    async def _run(self, relay: Relay, key: IdempotencyKey | None) -> None:
+        try:
+            await relay.run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if key is not None:
+                    await self._settle(relay, key)
+            del self._relays[relay.id]
+
+    async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
+        """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
+        terminal = relay.terminal
+        again = (isinstance(terminal, Failed) and terminal.retryable) or (
+            isinstance(terminal, Cancelled) and terminal.by == "disconnect"
+        )
+        if again and not relay.has_content:
+            await self._store.release(key.name, key.claim(relay.id))
+        else:
+            await self._store.extend(key.name, key.claim(relay.id), self._config.retention_seconds)
+
+    def _subscribe(self, stream_id: str) -> Subscription:
+        relay = self._relays.get(stream_id)
+        self._readers[stream_id] += 1
+        if relay is not None:
+            relay.attach()
+
+        def leave() -> None:
+            self._readers[stream_id] -= 1
+            if not self._readers[stream_id]:
+                del self._readers[stream_id]
+            if relay is not None:
+                relay.detach()
+
+        return Subscription(self._store, stream_id, leave)
+
+    async def subscribe(self, stream_id: str, owner: str) -> Subscription:
+        """Attach a reader at the start of the log. Raises `NotFound`, for another owner's stream too (P32)."""
+        await self.info(stream_id, owner)
+        return self._subscribe(stream_id)
+
+    async def info(self, stream_id: str, owner: str) -> StreamInfo:
+        """What the store knows of the stream. Raises `NotFound`, for another owner's stream too."""
+        info = await self._store.status(stream_id)
+        if info.owner != owner:
+            raise NotFound(f"There is no stream {stream_id}.")
+        return info
+
+    def readers(self, stream_id: str) -> int:
+        """Readers of the stream on this node."""
+        return self._readers.get(stream_id, 0)
+
+    async def list(
+        self, owner: str, state: StreamState | None, before: str | None, limit: int
+    ) -> Sequence[StreamInfo]:
+        """The owner's streams, newest first."""
+        return await self._store.list(owner, state, before, limit)
+
+    async def first(self, stream_id: str) -> StreamStart:
+        """Record 0's event."""
+        records: Sequence[Record] = await self._store.read(stream_id, -1, 1)
+        start = records[0].events[0] if records else None
+        if not isinstance(start, StreamStart):
+            raise NotFound(f"There is no stream {stream_id}.")
+        return start
+
+    async def answer(self, stream_id: str) -> Answer:
+        """The log so far as one answer."""
+        accumulator = Accumulator()
+        after = -1
+        while records := await self._store.read(stream_id, after, 1000):
+            accumulator.feed(records)
+            after = records[-1].seq
+            if accumulator.terminal is not None:
+                break
+        return accumulator.answer()
+
+    async def cancel(self, stream_id: str, owner: str, by: str = "client") -> bool:
+        """Stop a stream (P7). Idempotent; a stream that has ended stays as it ended.
+
+        Returns:
+            Whether the stream has ended: on this node its upstream's transport is closed by then. False when another
+            node has not confirmed within `CANCEL_WAIT`.
+        """
+        info = await self.info(stream_id, owner)
+        relay = self._relays.get(stream_id)
+        if relay is not None:
+            relay.cancel(by)
+            await relay.ended.wait()
+            return True
+        if info.state != "running":
+            return True
+        await self._store.request_cancel(stream_id, by)
+        with anyio.move_on_after(CANCEL_WAIT):
+            await self._wait_for_end(stream_id, info.next_seq - 1)
+            return True
+        return False
+
+    async def _wait_for_end(self, stream_id: str, after: int) -> None:
+        while (info := await self._store.status(stream_id)).state == "running":
+            await self._store.wait(stream_id, max(after, info.next_seq - 1))
+
+    async def cancel_by_key(self, owner: str, name: str) -> str:
+        """Stop the stream that holds an idempotency key, named as by `claim_name`; returns its id.
+
+        Raises:
+            NotFound: no stream holds the key.
+        """
+        probe = "-"
+        held = await self._store.claim(name, probe, 1)
+        if held == probe:
+            await self._store.release(name, probe)
+            raise NotFound("No stream has this idempotency key.")
+        stream_id, _ = claimed_stream(held)
+        await self.cancel(stream_id, owner)
+        return stream_id
+
+    async def delete(self, stream_id: str, owner: str) -> None:
+        """Remove the stream; a running one is cancelled first."""
+        await self.cancel(stream_id, owner)
+        await self._store.delete(stream_id)
+
+    async def _serve_cancellations(self) -> None:
+        """Carry out cancel requests that reached the store through another node."""
+        async for stream_id, by in self._store.cancellations():
+            relay = self._relays.get(stream_id)
+            if relay is not None:
+                relay.cancel(by)
+
+    async def _renew_leases(self) -> None:
+        """Keep the leases of streams that have nothing to say; a lost one ends its relay (P3)."""
+        while True:
+            await self._clock.sleep(self._config.lease_seconds * 0.3)
+            for relay in tuple(self._relays.values()):
+                try:
+                    await self._store.renew(relay.lease, self._config.lease_seconds)
+                except (Fenced, NotFound) as error:
+                    relay.fail(error)
+                except HeadraceError as error:
+                    log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)

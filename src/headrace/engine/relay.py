@@ -1,0 +1,207 @@
+"""One running stream: the only owner of its upstream, and the only writer of its log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import anyio
+import msgspec
+
+from headrace.config import Disconnect
+from headrace.engine.clock import Clock, Timer
+from headrace.errors import Fenced, HeadraceError, InternalError, NotFound
+from headrace.events import (
+    ArgsDelta,
+    Cancelled,
+    Chunk,
+    Event,
+    Failed,
+    Finished,
+    Record,
+    StepEnd,
+    StreamStart,
+    Terminal,
+    TextDelta,
+    Usage,
+)
+from headrace.messages import Request
+from headrace.providers.base import Provider
+from headrace.stores.base import Lease, StreamStore
+from headrace.transforms.accumulator import Accumulator
+
+log = logging.getLogger("headrace.relay")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What one relay has to do."""
+
+    start: StreamStart
+    request: Request
+    provider: Provider
+    upstream_model: str
+    policy: Disconnect
+
+
+class Relay:
+    """Pulls the model and appends; whatever happens, the log ends with one terminal record (P3)."""
+
+    def __init__(self, job: Job, lease: Lease, store: StreamStore, clock: Clock) -> None:
+        """`lease` must be fresh: the relay writes record 0 itself, in `open`."""
+        self.id = job.start.id
+        self.owner = job.start.owner
+        self.job = job
+        self.lease = lease
+        self.has_content = False
+        """Whether a reader may have seen something of the answer."""
+        self.terminal: Terminal | None = None
+        self.ended = anyio.Event()
+        """Set when the upstream is closed and the terminal record is in the store."""
+        self._store = store
+        self._clock = clock
+        self._next_seq = lease.next_seq
+        self._scope = anyio.CancelScope()
+        self._stopped: Terminal | None = None
+        self._usage: Usage | None = None
+        self._readers = 0
+        self._grace: Timer | None = None
+
+    async def open(self) -> None:
+        """Write record 0: from now on the stream can be read."""
+        await self._append([Chunk((self.job.start,))])
+
+    async def run(self) -> None:
+        """The task of the stream. Never raises, except for the cancellation of its task group."""
+        terminal: Terminal | None = None
+        try:
+            with self._scope:
+                await self._pull()
+        except HeadraceError as error:
+            terminal = _failure(error)
+        except Exception:  # the task boundary: a defect becomes a terminal record, not a silent stream
+            log.exception("stream %s: defect in the relay", self.id)
+            terminal = _failure(InternalError("The server made a mistake; it is in its log."))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._close(self._stopped or terminal or _shutdown())
+
+    async def _pull(self) -> None:
+        chunks = self.job.provider.stream(self.job.request, self.job.upstream_model)
+        async with aclosing(chunks):
+            async for batch in chunks:
+                await self._append(batch)
+                step = _step_end(batch)
+                if step is not None:
+                    # The marker ends the stream (P6); the provider may still hand its connection back.
+                    self._usage = step.usage
+                    with anyio.CancelScope(shield=True):
+                        await self._finish(Finished(step.finish))
+        if self.terminal is None:
+            raise InternalError("The provider stopped without saying how.")
+
+    async def _append(self, batch: Sequence[Chunk]) -> None:
+        at_ms = int(self._clock.wall() * 1000)
+        seq = self._next_seq
+        records = [Record(number, at_ms, chunk.events, chunk.raw) for number, chunk in enumerate(batch, seq)]
+        await self._store.append(self.lease, seq, records)
+        self._next_seq = seq + len(records)
+        if not self.has_content:
+            self.has_content = any(isinstance(event, TextDelta | ArgsDelta) for c in batch for event in c.events)
+
+    async def _close(self, terminal: Terminal) -> None:
+        """Write the terminal record unless the marker already did, and let everybody know."""
+        self._cancel_grace()
+        try:
+            if self.terminal is None:
+                await self._finish(terminal)
+        except (Fenced, NotFound):
+            log.info("stream %s: taken over or deleted while it ran", self.id)
+        except HeadraceError as error:
+            log.error("stream %s: the terminal record could not be written: %s", self.id, error)  # noqa: TRY400
+        finally:
+            self.terminal = self.terminal or terminal
+            self.ended.set()
+
+    async def _finish(self, terminal: Terminal) -> None:
+        """Close the log. An upstream that reported no usage gets counts that say where they come from (P27)."""
+        events: tuple[Event, ...] = (terminal,)
+        if self._usage is None:
+            events = (await self._missing_usage(terminal), terminal)
+        record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
+        await self._store.finish(self.lease, record)
+        self.terminal = terminal
+
+    async def _missing_usage(self, terminal: Terminal) -> Usage:
+        """The last usage in the log, or an estimate from what is in it. Read only at the end, so it costs no token."""
+        accumulator = Accumulator()
+        after = -1
+        while records := await self._store.read(self.id, after, 1000):
+            accumulator.feed(records)
+            after = records[-1].seq
+        if accumulator.usage is not None:
+            return accumulator.usage
+        return Usage(
+            input=self.job.start.input_tokens,
+            output=accumulator.estimated_output_tokens(),
+            source="estimated" if isinstance(terminal, Finished) else "partial",
+        )
+
+    def cancel(self, by: str) -> None:
+        """Stop pulling; `ended` is set once the upstream's transport is closed and the log says so. Idempotent."""
+        self._stop(Cancelled(by))
+
+    def fail(self, error: HeadraceError) -> None:
+        """Stop pulling because of something outside the upstream."""
+        self._stop(_failure(error))
+
+    def _stop(self, terminal: Terminal) -> None:
+        if self._stopped is None and self.terminal is None:
+            self._stopped = terminal
+            self._scope.cancel()
+
+    def attach(self) -> None:
+        """A reader came: whatever clock its predecessor started stops."""
+        self._readers += 1
+        self._cancel_grace()
+
+    def detach(self) -> None:
+        """A reader left; the last one's leaving is judged by the policy (P8)."""
+        self._readers -= 1
+        if self._readers or self.ended.is_set():
+            return
+        policy = self.job.policy
+        if policy.mode == "cancel":
+            self.cancel("disconnect")
+        elif policy.mode == "grace":
+            self._grace = self._clock.call_later(policy.seconds, lambda: self.cancel("disconnect"))
+
+    def _cancel_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+
+def _step_end(batch: Sequence[Chunk]) -> StepEnd | None:
+    """The marker of the upstream's end; a provider sends nothing after it."""
+    events = batch[-1].events if batch else ()
+    last = events[-1] if events else None
+    return last if isinstance(last, StepEnd) else None
+
+
+def _failure(error: HeadraceError) -> Failed:
+    return Failed(
+        code=error.error_code,
+        message=error.message,
+        retryable=error.may_retry,
+        status=error.status,
+        retry_after=error.retry_after,
+    )
+
+
+def _shutdown() -> Failed:
+    return Failed(
+        code="server_shutdown", message="The server stopped while the model answered.", retryable=True, status=503
+    )
+
+

@@ -1,0 +1,60 @@
+"""One reader's cursor on one log: replay first, then live, without a seam between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from headrace.events import Record
+from headrace.stores.base import StreamStore
+
+BATCH = 1000
+"""Records a read: a lagging reader gets this many per write, and replay yields to others this often."""
+
+
+class Subscription:
+    """Reads the log at its own pace and holds nothing but a number; leaving it is all a reader ever does (P2)."""
+
+    def __init__(self, store: StreamStore, stream_id: str, on_close: Callable[[], None]) -> None:
+        """`on_close` is called exactly once."""
+        self.stream_id = stream_id
+        self._store = store
+        self._on_close: Callable[[], None] | None = on_close
+        self._after = -1
+        self.ended = False
+        """True once the terminal record was handed out."""
+
+    async def next(self, limit: int = BATCH) -> Sequence[Record]:
+        """The records after the last ones, waiting for at least one; empty only after the terminal record.
+
+        Raises:
+            NotFound: the stream was deleted or has expired.
+        """
+        while not self.ended:
+            records = await self.available(limit)
+            if records:
+                return records
+            await self._store.wait(self.stream_id, self._after)
+        return ()
+
+    async def available(self, limit: int = BATCH) -> Sequence[Record]:
+        """The records after the last ones that are in the log now; never waits."""
+        records = await self._store.read(self.stream_id, self._after, limit)
+        if records:
+            self._after = records[-1].seq
+            self.ended = records[-1].terminal is not None
+        return records
+
+    def close(self) -> None:
+        """Leave. Idempotent."""
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

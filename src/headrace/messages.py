@@ -1,0 +1,92 @@
+"""What is asked: one request, whatever shape it came in.
+
+A provider that speaks the shape of the request sends `body` on, so nothing is lost (P17); any other builds its own
+request from the fields here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A piece of a message. `kind` is `text`, or the shape's own type name with its JSON kept in `raw`."""
+
+    kind: str
+    text: str = ""
+    raw: msgspec.Raw | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that the model made in an earlier turn; `arguments` is the model's own JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of the conversation."""
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text parts joined."""
+        return "".join(part.text for part in self.parts)
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call; `parameters` is its JSON Schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Sampling and output settings under OpenAI's names; None means the upstream's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One question to one model."""
+
+    dialect: str
+    """Name of the shape that `body` is in."""
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    settings: Settings = Settings()
+    stream: bool = False
+    """Whether the caller asked for a stream; the upstream is asked for one in any case (P12)."""
+    params: str = ""
+    """View parameters that the request asks for, as cursor letters (`u`: usage chunk)."""
+    metadata: dict[str, str] = {}
+    body: bytes = b""
+    """The request as it came, without any credential."""
+
+    def estimated_input_tokens(self) -> int:
+        """Prompt tokens at four characters each: the usual rule of thumb, replaced by the upstream's own count."""
+        characters = sum(len(message.text) for message in self.messages)
+        return characters // 4 + 4 * len(self.messages)

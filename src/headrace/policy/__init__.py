@@ -1,0 +1,1 @@
+"""Pure rules: who may, and what a leaving reader means."""

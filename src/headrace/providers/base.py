@@ -1,0 +1,37 @@
+"""What a provider is: a request in, batches of chunks out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from headrace.events import Chunk
+from headrace.messages import Request
+
+
+class Provider(Protocol):
+    """The only code that talks to model servers; one instance per configured model."""
+
+    name: str
+    """As people know it: `openai`, `local`, `replay`, …"""
+
+    def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
+        """Ask `model` (its name at the upstream) and yield what arrives, one list per socket read.
+
+        The generator ends cleanly only after the upstream's terminal marker. Closing it (`aclose`), or cancelling the
+        task that runs it, closes the upstream's transport before the call returns; only then may a cancel be answered
+        (P7). The first chunk holds a `StepStart`.
+
+        Raises:
+            UpstreamError: with what went wrong; chunks that were yielded before stay valid.
+            RateLimited: the upstream's 429, or a full local queue.
+        """
+        ...
+
+    async def start(self) -> None:
+        """Open what makes the first answer fast; called once, before the server accepts."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; called once, after the last stream has ended."""
+        ...

@@ -1,0 +1,128 @@
+"""The log's protocol: what every store must do, and nothing about how.
+
+One producer appends under a lease, any number of readers read by `seq`. tests/stores/contract.py holds the tests that
+every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from headrace.events import Record
+
+StreamState = Literal["running", "finished", "failed", "cancelled"]
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to append: valid for one epoch; a newer epoch fences it."""
+
+    id: str
+    epoch: int
+    next_seq: int
+    """The seq that the first append under this lease must have."""
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """What a store knows of a stream without reading its log."""
+
+    id: str
+    owner: str
+    state: StreamState
+    next_seq: int
+    """Number of records so far."""
+    created_ms: int
+    ended_ms: int | None
+    bytes: int
+    """Size of the log as the store accounts for it."""
+
+
+class StreamStore(Protocol):
+    """An append-only log per stream.
+
+    Every method raises `NotFound` for a stream that is unknown, deleted or expired, unless it says otherwise, and
+    `StoreError` when the store itself cannot answer.
+    """
+
+    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+        """Create the stream, or take it over from a producer whose lease has run out.
+
+        `request` is kept with the stream, without credentials. `ttl` is in seconds and is renewed by every append.
+
+        Raises:
+            LeaseHeld: another producer's lease is alive.
+            Overloaded: no room for another stream.
+        """
+        ...
+
+    async def renew(self, lease: Lease, ttl: float) -> None:
+        """Keep the lease for another `ttl` seconds. Raises `Fenced` when it was lost."""
+        ...
+
+    async def append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
+        """Append records with consecutive seqs; when this returns, any reader may see them, and not before (P28).
+
+        Sending the same seqs again is a no-op.
+
+        Raises:
+            Fenced: the lease is from an older epoch, or the stream has ended.
+            SequenceGap: `first_seq` is beyond the end of the log.
+            LogFull: the stream's log has reached its limit; a terminal record still fits.
+        """
+        ...
+
+    async def finish(self, lease: Lease, record: Record) -> None:
+        """Append the terminal record and close the log, in one step (P3). A second call is a no-op."""
+        ...
+
+    async def read(self, stream_id: str, after: int, limit: int) -> Sequence[Record]:
+        """Records with `seq > after` in order, at most `limit`; empty when there are none yet. `-1` reads from 0."""
+        ...
+
+    async def wait(self, stream_id: str, after: int) -> None:
+        """Return once the log has a record with `seq > after`, or has ended. At once when that is so already."""
+        ...
+
+    async def status(self, stream_id: str) -> StreamInfo:
+        """What is known of the stream."""
+        ...
+
+    async def request(self, stream_id: str) -> bytes:
+        """The request that was given to `acquire`."""
+        ...
+
+    async def list(
+        self, owner: str, state: StreamState | None, before: str | None, limit: int
+    ) -> Sequence[StreamInfo]:
+        """The owner's streams, newest first; `before` is the id that the last page ended with."""
+        ...
+
+    async def delete(self, stream_id: str) -> None:
+        """Remove the stream with its log; readers that wait wake up to `NotFound`."""
+        ...
+
+    async def claim(self, name: str, value: str, ttl: float) -> str:
+        """Set `name` if it is free and return the value that holds: ours, or the earlier one. `ttl` in seconds."""
+        ...
+
+    async def extend(self, name: str, value: str, ttl: float) -> None:
+        """Keep a claim for `ttl` seconds from now; nothing happens when another value holds it."""
+        ...
+
+    async def release(self, name: str, value: str) -> None:
+        """Free a claim; nothing happens when another value holds it."""
+        ...
+
+    async def request_cancel(self, stream_id: str, by: str) -> None:
+        """Ask the producer, on whatever node, to stop. Idempotent."""
+        ...
+
+    def cancellations(self) -> AsyncIterator[tuple[str, str]]:
+        """Cancel requests as `(stream id, by)`, for every producer of this node; never ends by itself."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the store holds."""
+        ...

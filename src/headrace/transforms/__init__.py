@@ -1,0 +1,1 @@
+"""Events to events or to one value, synchronously."""

@@ -1,0 +1,139 @@
+"""Events to one answer, in linear time: pieces are kept in lists and joined once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, assert_never
+
+import msgspec
+
+from headrace.events import (
+    Answer,
+    AnswerChoice,
+    AnswerItem,
+    ArgsDelta,
+    Attrs,
+    Cancelled,
+    ChoiceEnd,
+    Event,
+    Failed,
+    Finished,
+    ItemEnd,
+    ItemStart,
+    ObjectValue,
+    Record,
+    Signature,
+    Status,
+    StepEnd,
+    StepStart,
+    StreamStart,
+    Terminal,
+    TextDelta,
+    ToolResult,
+    Usage,
+)
+
+
+class _Item:
+    """An item while it grows."""
+
+    __slots__ = ("logprobs", "pieces", "signature", "start")
+
+    def __init__(self, start: ItemStart) -> None:
+        self.start = start
+        self.pieces: list[str] = []
+        self.signature: str | None = None
+        self.logprobs: list[msgspec.Raw] = []
+
+    def answer(self) -> AnswerItem:
+        return AnswerItem(
+            kind=self.start.kind,
+            text="".join(self.pieces),
+            name=self.start.name,
+            call_id=self.start.call_id,
+            signature=self.signature,
+            logprobs=tuple(self.logprobs),
+        )
+
+
+class Accumulator:
+    """Feed records in order, then ask for the `answer`; asking is allowed at any time and changes nothing."""
+
+    def __init__(self) -> None:
+        self._start: StreamStart | None = None
+        self._items: dict[int, _Item] = {}
+        self._finish: dict[int, str] = {}
+        self._attrs: dict[str, Any] = {}
+        self._raw: list[msgspec.Raw] = []
+        self._raw_dialect = ""
+        self.usage: Usage | None = None
+        self.terminal: Terminal | None = None
+        self._deltas = 0
+
+    def feed(self, records: Iterable[Record]) -> None:
+        """Take records, in order."""
+        for record in records:
+            if record.raw is not None:
+                self._raw.append(record.raw)
+            for event in record.events:
+                self._take(event)
+            self.terminal = record.terminal or self.terminal
+
+    def _take(self, event: Event) -> None:  # noqa: C901 - one flat table of events
+        match event:
+            case TextDelta():
+                item = self._items[event.item]
+                item.pieces.append(event.text)
+                self._deltas += 1
+                if event.logprobs is not None:
+                    item.logprobs.append(event.logprobs)
+            case ArgsDelta():
+                self._items[event.item].pieces.append(event.json)
+                self._deltas += 1
+            case ItemStart():
+                self._items[event.item] = _Item(event)
+            case Signature():
+                self._items[event.item].signature = event.data
+            case ChoiceEnd():
+                self._finish[event.choice] = event.reason
+            case Usage():
+                self.usage = event
+            case Attrs():
+                self._attrs.update(event.values)
+            case StreamStart():
+                self._start = event
+            case StepStart():
+                self._raw_dialect = event.dialect
+                self.usage = event.usage or self.usage
+            case StepEnd():
+                self.usage = event.usage or self.usage
+            case ItemEnd() | ToolResult() | ObjectValue() | Status() | Finished() | Failed() | Cancelled():
+                pass  # nothing that the answer holds; terminals come with their record
+            case _:
+                assert_never(event)
+
+    def estimated_output_tokens(self) -> int:
+        """Output tokens where nobody counted: one per delta, or four characters each where deltas are larger."""
+        characters = sum(len(piece) for item in self._items.values() for piece in item.pieces)
+        return max(self._deltas, characters // 4)
+
+    def answer(self) -> Answer:
+        """What the records so far amount to. The first record must have been fed."""
+        if self._start is None:
+            raise ValueError("an answer needs record 0")
+        return Answer(
+            start=self._start,
+            choices=tuple(self._choice(index) for index in self._indexes()),
+            usage=self.usage,
+            attrs=dict(self._attrs),
+            raw=tuple(self._raw),
+            raw_dialect=self._raw_dialect,
+            terminal=self.terminal,
+        )
+
+    def _indexes(self) -> list[int]:
+        return sorted({item.start.choice for item in self._items.values()} | self._finish.keys())
+
+    def _choice(self, index: int) -> AnswerChoice:
+        items = tuple(item.answer() for item in self._items.values() if item.start.choice == index)
+        return AnswerChoice(index=index, items=items, finish=self._finish.get(index))
