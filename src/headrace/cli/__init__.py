@@ -33,9 +33,10 @@ _app = typer.Typer(
     help="Headrace, the streaming layer between language models and the people who read them.",
     epilog=(
         "[bold]Examples[/]\n"
-        "headrace serve                  the embedded model, or OpenAI's with OPENAI_API_KEY\n"
-        "headrace tail chatcmpl-4f2c…    read along, or read again\n"
-        "headrace cancel chatcmpl-4f2c…  stop it"
+        "headrace serve                    with the embedded model, without any key\n"
+        "OPENAI_API_KEY=… headrace serve   with every model of OpenAI\n"
+        "headrace tail chatcmpl-4f2c…      read a stream along, or again\n"
+        "headrace cancel chatcmpl-4f2c…    stop it"
     ),
 )
 

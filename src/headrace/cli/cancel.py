@@ -19,7 +19,9 @@ HEADRACE_API_KEY=… headrace cancel 4f2c… --url https://llm.example.com"""
 
 @app.command(epilog=_EXAMPLES)
 def cancel(
-    id: Annotated[str | None, typer.Argument(show_default=False, help="The stream, as chatcmpl-… or bare.")] = None,
+    id: Annotated[
+        str | None, typer.Argument(metavar="ID", show_default=False, help="The stream, as chatcmpl-… or bare.")
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="Instead of the id: the key that the stream was created with."),
@@ -29,8 +31,9 @@ def cancel(
 ) -> None:
     """Stop a stream and print its state: cancelled, or finished or failed if it had already ended.
 
-    The text so far stays readable. Exit code 1 if there is no such stream, or while the stop is not confirmed; asking
-    again is safe.
+    The text so far stays readable. Stopping twice is safe.
+
+    Exit code: 0 ended, 1 unknown, or the stop is not confirmed yet.
     """
     if (id is None) == (idempotency_key is None):
         raise typer.BadParameter("give the id of a stream or --idempotency-key, one of the two", param_hint="ID")

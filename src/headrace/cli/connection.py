@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import AsyncGenerator
 from types import TracebackType
@@ -205,7 +206,8 @@ def _refusal(status: int, body: bytes, url: str) -> HeadraceError:
 
 def _unreachable(url: str, error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return (
-            f"cannot connect to {url} ({error.os_error.strerror or error.os_error}): is `headrace serve` running there?"
-        )
+        # The error's own text is asyncio's, with the address as a tuple.
+        number = error.os_error.errno
+        reason = os.strerror(number) if number and number > 0 else str(error.os_error)
+        return f"cannot connect to {url} ({reason}): is `headrace serve` running there?"
     return f"the connection to {url} was cut"

@@ -35,8 +35,8 @@ app = typer.Typer(add_completion=False)
 Format = Literal["text", "native", "openai.chat"]
 
 _EXAMPLES = """[bold]Examples[/]
-headrace tail chatcmpl-4f2c…                        the text, from the beginning, until it ends
-headrace tail 4f2c… --from n1.57                    what came after the 57th record
+headrace tail chatcmpl-4f2c…          the text, until it ends
+headrace tail 4f2c… --from n1.57      what came after record 57
 headrace tail 4f2c… --format native | jq -c .events
 headrace tail 4f2c… --no-follow > so-far.txt"""
 
@@ -54,7 +54,7 @@ _decode_record = msgspec.json.Decoder(Record).decode
 
 @app.command(epilog=_EXAMPLES)
 def tail(
-    id: Annotated[str, typer.Argument(show_default=False, help="The stream, as chatcmpl-… or bare.")],
+    id: Annotated[str, typer.Argument(metavar="ID", show_default=False, help="The stream, as chatcmpl-… or bare.")],
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
     format: Annotated[Format, typer.Option(help="The answer's text, or one line of JSON per frame.")] = "text",
@@ -69,9 +69,9 @@ def tail(
         bool, typer.Option("--verbose", "-v", help="Sum up at the end even if stderr is no terminal.")
     ] = False,
 ) -> None:
-    """Print a stream, running or ended, and come back by itself after a cut, with nothing lost and nothing twice.
+    """Print a stream, running or ended. After a cut it comes back by itself: nothing is lost, nothing comes twice.
 
-    Exit code 0 when the stream has finished, 1 when it failed or cannot be read, 3 when it was cancelled.
+    Exit code: 0 finished, 1 failed or not to be read, 3 cancelled.
     """
     output = _Output(format, _cursor(start, format))
     reader = _Reader(stream_id(id), output)

@@ -123,8 +123,8 @@ class Config(CallSettings, frozen=True, kw_only=True):
     max_request_bytes: Bytes = 32 * 2**20
     # Twice gRPC's default message of 4 MiB: one line can hold an image (P15).
     max_upstream_line_bytes: Bytes = 8 * 2**20
-    # Two of the longest lines.
-    max_stream_log_bytes: Bytes = 16 * 2**20
+    # A record of one token takes about 270 bytes, and models answer with up to 128,000 tokens.
+    max_stream_log_bytes: Bytes = 64 * 2**20
     # 64 streams of full length, on a machine with 2 GiB.
     max_log_bytes: Bytes = 2**30
     # The C10k number: one stream read by a large audience on one node.

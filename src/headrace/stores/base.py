@@ -93,9 +93,7 @@ class StreamStore(Protocol):
         """The request that was given to `acquire`."""
         ...
 
-    async def list(
-        self, owner: str, state: StreamState | None, before: str | None, limit: int
-    ) -> Sequence[StreamInfo]:
+    async def list(self, owner: str, state: StreamState | None, before: str | None, limit: int) -> Sequence[StreamInfo]:
         """The owner's streams, newest first; `before` is the id that the last page ended with."""
         ...
 

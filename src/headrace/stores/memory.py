@@ -10,20 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import cast
-
-import msgspec
 
 from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap
-from headrace.events import ArgsDelta, Cancelled, Failed, Record, Terminal, TextDelta
+from headrace.events import Cancelled, Failed, Record, Terminal
 from headrace.stores.base import Lease, StreamInfo, StreamState
+from headrace.stores.weight import weigh
 
-# Bytes that CPython 3.11 takes beside the text itself, measured with tracemalloc over logs of 50,000 records.
-_RECORD = 128  # the struct, its two integers, the tuple of events, the slot in the list
-_EVENT = 136  # a TextDelta with the header of its string and its place in the tuple
-_RAW = 88  # a msgspec.Raw with the header of its bytes
-_VALUE = 56  # any other value inside an event
-_STREAM = 512  # an empty stream with its places in the indexes
+# Bytes that an empty stream takes with its places in the indexes, measured with tracemalloc.
+_STREAM = 512
 
 # A claim that runs out is removed by later ones: each looks at this many of the oldest, so none pays for all.
 _CLAIMS_SWEPT = 32
@@ -51,7 +45,7 @@ class MemoryStore:
         *,
         now: Callable[[], float],
         retention: float = 3600,
-        max_stream_bytes: int = 16 * 2**20,
+        max_stream_bytes: int = 64 * 2**20,
         max_bytes: int = 2**30,
     ) -> None:
         """`now` is Unix time and `retention` the life after the end, in seconds; `max_bytes` counts requests too."""
@@ -99,7 +93,7 @@ class MemoryStore:
         if known:
             records = records[known:]
         if records:
-            size = _weigh(records)
+            size = weigh(records)
             if stream.bytes + size > self._max_stream_bytes:
                 raise LogFull(f"Stream {lease.id} has reached {self._max_stream_bytes} bytes.", retryable=False)
             if self._bytes + size > self._max_bytes and not self._make_room(size):
@@ -115,7 +109,7 @@ class MemoryStore:
         stream = self._leased(lease)
         if stream.ended_at is not None:
             return
-        self._extend(stream, (record,), _weigh((record,)))
+        self._extend(stream, (record,), weigh((record,)))
         self._make_room(0)
         stream.ended_at = self._now()
         stream.state = _state_after(terminal)
@@ -415,40 +409,3 @@ def _state_after(terminal: Terminal) -> StreamState:
     if isinstance(terminal, Failed):
         return "failed"
     return "cancelled" if isinstance(terminal, Cancelled) else "finished"
-
-
-def _weigh(records: Sequence[Record]) -> int:
-    """The memory that records take, in bytes; text counts one per character, since encoding it would cost more."""
-    total = _RECORD * len(records)
-    for record in records:
-        if record.raw is not None:
-            total += _RAW + len(record.raw)
-        for event in record.events:
-            if isinstance(event, TextDelta):
-                total += _EVENT + len(event.text)
-                if event.logprobs is not None:
-                    total += _RAW + len(event.logprobs)
-            elif isinstance(event, ArgsDelta):
-                total += _EVENT + len(event.json)
-            else:
-                total += _weigh_value(event)
-    return total
-
-
-def _weigh_value(value: object) -> int:
-    """The same for any other event, whatever JSON it carries. A loop, since the nesting is the upstream's choice."""
-    total = 0
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        total += _VALUE
-        if isinstance(item, str | bytes | msgspec.Raw):
-            total += len(item)
-        elif isinstance(item, msgspec.Struct):
-            pending.extend(msgspec.structs.astuple(item))
-        elif isinstance(item, dict):
-            for pair in cast("dict[object, object]", item).items():
-                pending.extend(pair)
-        elif isinstance(item, list | tuple):
-            pending.extend(cast("Sequence[object]", item))
-    return total
