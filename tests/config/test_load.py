@@ -149,7 +149,7 @@ def test_numbers_from_variables_in_the_file_are_numbers(file: Path):
         ("on_disconnect: grace", "1:16: on_disconnect: expected cancel, continue or grace(seconds), such as grace(30)"),
         ("local_context: 9000", "1:16: local_context: expected a whole number from 256 to 8192, got 9000"),
         ("retry_backoff: 9", "1:16: retry_backoff: retry_backoff (9.0) must not be over retry_backoff_max (8.0)"),
-        ("max_log_bytes: 1MiB", "1:16: max_log_bytes: max_stream_log_bytes (16777216) must not be over max_log_bytes"),
+        ("max_log_bytes: 1MiB", "1:16: max_log_bytes: max_stream_log_bytes (67108864) must not be over max_log_bytes"),
         ("cors_origins: ['http://[a']", "1:16: cors_origins[0]: expected an origin such as"),
         ("cors_origins: x", "1:15: cors_origins: expected a list: one `- …` line each"),
         (
