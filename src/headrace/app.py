@@ -24,7 +24,8 @@ from headrace.engine.clock import Clock, SystemClock
 from headrace.engine.engine import Engine, Route
 from headrace.errors import HeadraceError, InternalError, MethodNotAllowed, NotFound
 from headrace.policy.auth import Access
-from headrace.providers import Provider, create_provider
+from headrace.providers import Provider
+from headrace.providers import create as create_provider
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
 from headrace.transports.heartbeat import Heartbeats

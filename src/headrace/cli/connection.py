@@ -127,8 +127,10 @@ class Connection:
             decoder = SSEDecoder()
             yield []
             async for data in response.content.iter_any():
-                if events := decoder.feed(data):
-                    self.retry_s = None if decoder.retry_ms is None else decoder.retry_ms / 1000
+                events = decoder.feed(data)
+                if decoder.retry_ms is not None:
+                    self.retry_s = decoder.retry_ms / 1000
+                if events:
                     yield events
 
     @contextlib.asynccontextmanager

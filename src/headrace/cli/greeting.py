@@ -58,7 +58,7 @@ def _curl(config: Config, port: int) -> str:
     body = {
         "model": _model_to_try(config),
         "stream": True,
-        "messages": [{"role": "user", "content": "Tell me a short story about a river."}],
+        "messages": [{"role": "user", "content": "Write one sentence about a river."}],
     }
     host = _ANY_ADDRESS.get(config.host, config.host)
     parts = [f"curl -N {_url(host, port)}/v1/chat/completions"]

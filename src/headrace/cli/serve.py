@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -10,10 +11,11 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import typer
 import uvicorn
@@ -29,11 +31,15 @@ app = typer.Typer(add_completion=False)
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _EXAMPLES = """[bold]Examples[/]
-headrace serve                                the embedded model on http://127.0.0.1:8000
-OPENAI_API_KEY=… headrace serve               every model of OpenAI
+headrace serve                     the embedded model
+OPENAI_API_KEY=… headrace serve    every model of OpenAI
 headrace serve --config headrace.yaml --port 9000
 HEADRACE_API_KEYS=alice=… headrace serve --host 0.0.0.0"""
 
+# uvicorn's own.
+_POLL_S: Final = 0.1
+# With the default of drain_timeout still under the 30 s after which Kubernetes kills.
+_LAST_WRITES_S: Final = 3
 # Longer than the 60 s for which nginx and AWS's load balancer keep an idle connection to a server: whoever closes
 # first must be the client, or a request meets a connection that has just been closed. 75 s is nginx's own.
 _KEEP_ALIVE_S: Final = 75
@@ -119,6 +125,26 @@ class _Server(uvicorn.Server):
         if sockets:
             self._ready(sockets[0].getsockname()[1])
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let readers finish until the deadline, then let the application end its streams, then close what is left.
+
+        uvicorn alone would cut the readers at the deadline, and only then stop the application: nobody would be left
+        to read the terminal records.
+        """
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while self._waits_for_readers() and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(_POLL_S)
+        await self.lifespan.shutdown()
+        self.config.timeout_graceful_shutdown = _LAST_WRITES_S
+        await super().shutdown(sockets)
+
+    def _waits_for_readers(self) -> bool:
+        return bool(self.server_state.connections) and not self.force_exit
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second.
 
@@ -155,13 +181,18 @@ class _Application:
 
         try:
             await self._application(scope, receive, hold_failure)
-        except HeadraceError as error:
-            self.failure = error
-            await send({"type": "lifespan.startup.failed"})
-        except BaseException:
+        except BaseException as error:
+            self.failure = _cause(error)
             for message in failed:
-                await send(message)
+                await send(message if self.failure is None else {"type": message["type"]})
             raise
+
+
+def _cause(error: BaseException) -> HeadraceError | None:
+    """The error of ours that a start failed with; providers start in a task group, which wraps it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error if isinstance(error, HeadraceError) else None
 
 
 class _Expected(logging.Filter):

@@ -7,7 +7,8 @@ frames on every machine, and frame k is the same frame for ever. That alone make
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -92,7 +93,33 @@ class Dialect(Protocol):
         ...
 
 
+T = TypeVar("T")
+_FIELD = re.compile(r"(?:missing required|unknown) field `(?P<name>[^`]+)`")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def read_json(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, where: str = "") -> T:
+    """Decode what a caller sent; `where` is the path of the value read.
+
+    Raises:
+        BadRequest: with `param` naming the field.
+    """
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise invalid_json(problem, where) from problem
+
+
+def check_utf8(body: bytes) -> None:
+    """Refuse a body that is not UTF-8: msgspec looks only at the strings that it reads.
+
+    Raises:
+        BadRequest: always for such a body.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError as problem:
+        raise invalid_json(problem) from problem
 
 
 def invalid_json(problem: Exception, where: str = "") -> BadRequest:
@@ -102,7 +129,7 @@ def invalid_json(problem: Exception, where: str = "") -> BadRequest:
     text = str(problem)
     match = _PATH.search(text)
     path = ".".join(filter(None, (where, match["path"] if match else "")))
-    if missing := re.search(r"missing required field `([^`]+)`", text):
-        path = ".".join(filter(None, (path, missing[1])))
+    if field := _FIELD.search(text):
+        path = ".".join(filter(None, (path, field["name"])))
     message = _PATH.sub("", text)
     return BadRequest(f"{path}: {message}." if path else f"{message}.", param=path or None)

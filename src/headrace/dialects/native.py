@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw
 
-from headrace.dialects.base import invalid_json
+from headrace.dialects.base import check_utf8, read_json
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, AnswerItem, Cancelled, Failed, Finished, Record, Terminal
 from headrace.messages import Message, Part, Request, Role, Settings, Tool, ToolCall
@@ -33,7 +33,7 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    stop: list[str] = []
+    stop: tuple[str, ...] = ()
     seed: int | None = None
     n: Annotated[int, Meta(ge=1)] | None = None
     presence_penalty: float | None = None
@@ -89,18 +89,14 @@ class Native:
 
     def parse(self, body: bytes) -> Request:
         """Read `{model, messages, settings, tools, metadata}`: see `Dialect.parse`."""
-        try:
-            read = _decode_body(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-            raise invalid_json(problem) from problem
-        settings = read.settings or _Settings()
-        fields = {name: getattr(settings, name) for name in settings.__struct_fields__}
+        check_utf8(body)
+        read = read_json(_decode_body, body)
         return Request(
             dialect=self.name,
             model=read.model,
             messages=tuple(_message(index, message) for index, message in enumerate(read.messages)),
             tools=tuple(read.tools),
-            settings=Settings(**(fields | {"stop": tuple(settings.stop)})),
+            settings=Settings(**msgspec.structs.asdict(read.settings or _Settings())),
             stream=bool(read.stream),
             metadata=read.metadata,
             body=body,
@@ -182,10 +178,7 @@ def _message(index: int, message: _Message) -> Message:
 
 
 def _part(where: str, raw: Raw) -> Part:
-    try:
-        part = _decode_part(raw)
-    except msgspec.ValidationError as problem:
-        raise invalid_json(problem, where) from problem
+    part = read_json(_decode_part, raw, where)
     if part.type != "text":
         return Part(part.type, raw=raw)
     if part.text is None:

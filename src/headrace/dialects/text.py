@@ -65,7 +65,7 @@ class Text:
 
     def answer(self, answer: Answer) -> bytes:
         """The text."""
-        return answer.text.encode()
+        return answer.text.encode("utf-8", "replace")
 
     def error(self, error: HeadraceError, partial: str | None = None) -> bytes:
         """One line of text; callers that want fields ask for JSON."""

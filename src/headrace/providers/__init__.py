@@ -1,0 +1,42 @@
+"""The only code that talks to model servers: one module per protocol, one row of the table each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from headrace.config import Config, Model
+from headrace.providers.base import Provider
+from headrace.providers.local import LocalProvider
+from headrace.providers.openai import OpenAIProvider
+from headrace.providers.replay import ReplayProvider
+
+__all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
+
+Factory = Callable[[Model, Config], Provider]
+
+
+def _openai(model: Model, config: Config) -> Provider:
+    return OpenAIProvider(model, config.max_upstream_line_bytes)
+
+
+def _local(model: Model, config: Config) -> Provider:  # noqa: ARG001 - the embedded model is the one there is
+    return LocalProvider(slots=config.local_slots, queue=config.local_queue, context=config.local_context)
+
+
+def _replay(model: Model, config: Config) -> Provider:  # noqa: ARG001 - a recording has no limits
+    return ReplayProvider(Path(model.upstream_model), model.speed)
+
+
+PROTOCOLS: Final[Mapping[str, Factory]] = MappingProxyType({"openai": _openai, "local": _local, "replay": _replay})
+"""Protocol of a configured model to what makes its provider."""
+
+
+def create(model: Model, config: Config) -> Provider:
+    """The provider of a configured model; nothing is opened before its `start`.
+
+    Models of the protocol `local` are one and the same in memory: create one provider for all of them.
+    """
+    return PROTOCOLS[model.protocol](model, config)

@@ -73,13 +73,13 @@ class Accumulator:
     def feed(self, records: Iterable[Record]) -> None:
         """Take records, in order."""
         for record in records:
-            if record.raw is not None:
-                self._raw.append(record.raw)
             for event in record.events:
                 self._take(event)
+            if record.raw is not None:
+                self._raw.append(record.raw)
             self.terminal = record.terminal or self.terminal
 
-    def _take(self, event: Event) -> None:  # noqa: C901 - one flat table of events
+    def _take(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat table of events
         match event:
             case TextDelta():
                 item = self._items[event.item]
@@ -103,14 +103,19 @@ class Accumulator:
             case StreamStart():
                 self._start = event
             case StepStart():
-                self._raw_dialect = event.dialect
-                self.usage = event.usage or self.usage
+                self._begin_step(event)
             case StepEnd():
                 self.usage = event.usage or self.usage
             case ItemEnd() | ToolResult() | ObjectValue() | Status() | Finished() | Failed() | Cancelled():
                 pass  # nothing that the answer holds; terminals come with their record
             case _:
                 assert_never(event)
+
+    def _begin_step(self, step: StepStart) -> None:
+        if step.dialect != self._raw_dialect:
+            self._raw.clear()  # raw frames are all in one shape: an upstream of another one took over
+        self._raw_dialect = step.dialect
+        self.usage = step.usage or self.usage
 
     def estimated_output_tokens(self) -> int:
         """Output tokens where nobody counted: one per delta, or four characters each where deltas are larger."""

@@ -1,23 +1,50 @@
-"""Whole answers: the log as one `chat.completion`, and an upstream's `chat.completion` as chunks."""
+"""Whole answers: the log as one `chat.completion`, and an upstream's `chat.completion` as chunks.
+
+Of the fields that are not modelled, the answer has the last value; inside a delta strings and lists are joined, also
+one level deeper (`function_call`, `audio`), and a tool call keeps its own (a vendor's thought signature).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from headrace.dialects.openai_chat.decoder import NAME, ChatDecoder
 from headrace.dialects.openai_chat.view import PREFIX, usage_block
+from headrace.dialects.openai_chat.wire import NULL, joined_logprobs
 from headrace.errors import UpstreamProtocol
 from headrace.events import Answer, AnswerChoice, AnswerItem, Chunk
 
 _TOP_KNOWN = {"id", "object", "created", "model", "choices", "usage", "obfuscation"}
 _CHOICE_KNOWN = {"index", "delta", "finish_reason", "logprobs"}
-_DELTA_KNOWN = {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"}
+_DELTA_KNOWN = {"role", "content", "refusal", "tool_calls"}
+_REASONING = ("reasoning_content", "reasoning")
+_ONCE = {"id", "index", "name", "object", "type"}
+"""Inside an object, strings that are said again rather than continued."""
+
+
+class _Joined(list[str]):
+    """The pieces of a string."""
+
+
+class _RawChoice(msgspec.Struct):
+    index: int = 0
+    delta: dict[str, Raw] | None = None
+
+
+_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_list_of = msgspec.json.Decoder(list[Raw]).decode
+_string_of = msgspec.json.Decoder(str).decode
+_calls_of = msgspec.json.Decoder(list[dict[str, Raw]] | None).decode
+_choices_of = msgspec.json.Decoder(list[Raw] | None).decode
+_function_of = msgspec.json.Decoder(dict[str, Raw] | None).decode
+_choice_of = msgspec.json.Decoder(_RawChoice).decode
 
 
 def completion(answer: Answer) -> bytes:
-    """The non-streaming answer. Fields that are not modelled: the last value; strings inside a delta are joined."""
+    """The non-streaming answer."""
     choices = {choice.index: _choice(choice) for choice in answer.choices}
     body: dict[str, Any] = {
         "id": PREFIX + answer.start.id,
@@ -31,30 +58,26 @@ def completion(answer: Answer) -> bytes:
         body["usage"] = usage_block(answer.usage)
     if answer.raw_dialect == NAME:
         for raw in answer.raw:
-            _merge_raw(msgspec.json.decode(raw), body, choices)
+            _merge_raw(_fields_of(raw), body, choices)
+        for choice in choices.values():
+            choice["message"] = _whole(choice["message"])
     return msgspec.json.encode(body)
 
 
 def _choice(choice: AnswerChoice) -> dict[str, Any]:
-    texts: dict[str, str] = {}
-    calls: list[dict[str, Any]] = []
-    logprobs: dict[str, list[Any]] = {}
+    texts: dict[str, list[str]] = {}
     for item in choice.items:
-        if item.kind == "tool_call":
-            calls.append(_call(item))
-        elif key := _text_key(item):
-            texts[key] = texts.get(key, "") + item.text
-        for piece in item.logprobs:
-            for name, entries in msgspec.json.decode(piece).items():
-                if isinstance(entries, list):
-                    logprobs.setdefault(name, []).extend(entries)  # pyright: ignore[reportUnknownArgumentType]
-    message: dict[str, Any] = {"role": "assistant", "content": texts.pop("content", None), "refusal": None, **texts}
+        if key := _text_key(item):
+            texts.setdefault(key, []).append(item.text)
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    message.update({key: "".join(pieces) for key, pieces in texts.items()})
+    calls = [_call(item) for item in choice.items if item.kind == "tool_call"]
     if calls:
         message["tool_calls"] = calls
     return {
         "index": choice.index,
         "message": message,
-        "logprobs": logprobs or None,
+        "logprobs": joined_logprobs(piece for item in choice.items for piece in item.logprobs),
         "finish_reason": choice.finish,
     }
 
@@ -69,62 +92,131 @@ def _call(item: AnswerItem) -> dict[str, Any]:
     return {"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.text}}
 
 
-def _merge_raw(frame: dict[str, Any], body: dict[str, Any], choices: dict[int, dict[str, Any]]) -> None:
-    """Fold one raw chunk's unmodelled fields into the answer."""
+def _merge_raw(frame: dict[str, Raw], body: dict[str, Any], choices: dict[int, dict[str, Any]]) -> None:
+    """Fold one raw chunk's unmodelled fields into the answer. Values stay as they were written."""
     body.update({name: value for name, value in frame.items() if name not in _TOP_KNOWN})
-    if isinstance(frame.get("usage"), dict):
-        body["usage"] = _merge_usage(body.get("usage"), frame["usage"])
-    for part in frame.get("choices") or ():
-        choice = choices.get(part.get("index", 0))
+    usage = frame.get("usage", NULL)
+    if bytes(usage) != b"null":
+        body["usage"] = _merge_usage(body["usage"], _fields_of(usage))
+    for part in _choices_of(frame.get("choices", NULL)) or ():
+        read = _choice_of(part)
+        choice = choices.get(read.index)
         if choice is None:
             continue
-        choice.update({name: value for name, value in part.items() if name not in _CHOICE_KNOWN})
-        message = choice["message"]
-        for name, value in (part.get("delta") or {}).items():
-            if name in _DELTA_KNOWN:
-                continue
-            earlier = message.get(name)
-            joined = isinstance(earlier, str) and isinstance(value, str)
-            if joined:
-                message[name] = earlier + value
-            elif isinstance(earlier, list) and isinstance(value, list):
-                message[name] = [*earlier, *value]  # pyright: ignore[reportUnknownVariableType]
-            elif value is not None or name not in message:
-                message[name] = value
+        fields = _fields_of(part)
+        choice.update({name: value for name, value in fields.items() if name not in _CHOICE_KNOWN})
+        if read.delta:
+            _merge_delta(read.delta, choice["message"])
 
 
-def _merge_usage(known: dict[str, Any] | None, raw: dict[str, Any]) -> dict[str, Any]:
+def _merge_delta(delta: dict[str, Raw], message: dict[str, Any]) -> None:
+    twice = all(name in delta and bytes(delta[name]) == bytes(delta[_REASONING[0]]) for name in _REASONING)
+    for name, value in delta.items():
+        if name == "tool_calls":
+            _merge_calls(value, message)
+        elif name == _REASONING[1] and twice:
+            _grow(message, name, value)  # the decoder kept the other of two equal ones
+        elif name not in _DELTA_KNOWN and name not in _REASONING:
+            _grow(message, name, value)
+
+
+def _merge_calls(value: Raw, message: dict[str, Any]) -> None:
+    """A raw chunk has our own indexes, so they say which call a field belongs to."""
+    calls: list[dict[str, Any]] = message.get("tool_calls", [])
+    for fields in _calls_of(value) or ():
+        index = msgspec.json.decode(fields["index"], type=int)
+        if not 0 <= index < len(calls):
+            continue
+        call = calls[index]
+        for name, field in fields.items():
+            if name == "function":
+                _fill(call["function"], _function_of(field) or {})
+            elif name != "index":
+                _fill(call, {name: field})
+
+
+def _fill(known: dict[str, Any], fields: dict[str, Raw]) -> None:
+    """Take what the call does not have yet: unknown fields, or an id or a name that came late."""
+    for name, value in fields.items():
+        if name != "arguments" and (name not in ("id", "name") or not known[name]):
+            known[name] = value
+
+
+def _grow(fields: dict[str, Any], name: str, value: Raw, *, deep: bool = True) -> None:
+    """Join one delta's value to what the field has; pieces of strings wait for `_whole`, so that joining is linear."""
+    known = fields.get(name)
+    opening = bytes(value)[:1]
+    if opening == b'"' and (deep or name not in _ONCE):
+        pieces = known if isinstance(known, _Joined) else _Joined()
+        pieces.append(_string_of(value))
+        fields[name] = pieces
+    elif opening == b"[":
+        elements = _list_of(value)
+        if isinstance(known, list) and not isinstance(known, _Joined):
+            known.extend(elements)  # pyright: ignore[reportUnknownMemberType]
+        else:
+            fields[name] = elements
+    elif opening == b"{" and deep:
+        inner: dict[str, Any] = known if isinstance(known, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+        for key, part in _fields_of(value).items():
+            _grow(inner, key, part, deep=False)
+        fields[name] = inner
+    elif opening != b"n" or name not in fields:  # null takes nothing back
+        fields[name] = value
+
+
+def _whole(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with every string in one piece."""
+    whole: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, _Joined):
+            whole[name] = "".join(value)
+        elif isinstance(value, dict):
+            whole[name] = _whole(value)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            whole[name] = value
+    return whole
+
+
+def _merge_usage(known: dict[str, Any], raw: dict[str, Raw]) -> dict[str, Any]:
     """The upstream's own block where its counts are the ones that hold."""
-    if known is None or known.get("source"):
-        return known or raw
-    return raw | {name: known[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    if known.get("source"):
+        return known
+    counts = ("prompt_tokens", "completion_tokens")
+    if all(bytes(raw.get(name, NULL)) == b"%d" % known[name] for name in counts):
+        return {**known, **raw}
+    return {**raw, **known}
 
 
 def chunks_of(body: bytes, decoder: ChatDecoder) -> list[Chunk]:
     """An upstream's non-streaming answer as the chunks of a stream (`stream: force`).
 
     Raises:
+        UpstreamError: the body is an error, in the shape's own form.
         UpstreamProtocol: the body is not a `chat.completion`.
     """
     try:
-        value = msgspec.json.decode(body)
-        choices = [_as_delta(choice) for choice in value.get("choices", [])]
-    except (msgspec.DecodeError, AttributeError, TypeError, KeyError) as problem:
+        value = _fields_of(body)
+        choices = [_as_delta(choice) for choice in _choices_of(value.get("choices", NULL)) or ()]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as problem:
         raise UpstreamProtocol("The model server's answer is not a chat completion.") from problem
-    frames = [
-        value | {"object": "chat.completion.chunk", "choices": choices, "usage": None},
-        {"choices": [], "usage": value.get("usage")},
+    if not choices:
+        decoder.feed(body)  # raises, if it is an error
+        raise UpstreamProtocol("The model server's answer is not a chat completion: it has no choices.")
+    head = {name: value[name] for name in ("id", "created", "model") if name in value}
+    frames: list[dict[str, Any]] = [
+        {**value, "object": "chat.completion.chunk", "choices": choices, "usage": None},
+        {**head, "object": "chat.completion.chunk", "choices": [], "usage": value.get("usage")},
     ]
-    frames[1] |= {name: value[name] for name in ("id", "created", "model") if name in value}
     chunks = [decoder.feed(msgspec.json.encode(frame)) for frame in frames]
     chunks.append(decoder.feed(b"[DONE]"))
     return [chunk for chunk in chunks if chunk is not None]
 
 
-def _as_delta(choice: dict[str, Any]) -> dict[str, Any]:
-    message: dict[str, Any] = dict(choice["message"])
-    calls: list[dict[str, Any]] | None = message.get("tool_calls")
+def _as_delta(choice: Raw) -> dict[str, Any]:
+    fields = _fields_of(choice)
+    message: dict[str, Any] = _fields_of(fields.pop("message"))
+    calls = _calls_of(message.get("tool_calls", NULL))
     if calls:
         message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
-    rest = {name: value for name, value in choice.items() if name != "message"}
-    return {**rest, "delta": {name: value for name, value in message.items() if value is not None}}
+    return {**fields, "delta": message}

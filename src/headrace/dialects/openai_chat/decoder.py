@@ -1,4 +1,8 @@
-"""Upstream chat completion chunks to events."""
+"""Upstream chat completion chunks to events.
+
+A chunk keeps its raw JSON where the events do not say all that it says. Known fields that say nothing need none: null,
+an empty `finish_reason`, `obfuscation`, a `role` or a call's `id`, `type` and `name` said before.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from headrace.dialects.openai_chat import wire
-from headrace.errors import RateLimited, UpstreamError, UpstreamProtocol
+from headrace.dialects.openai_chat.errors import in_band_error
+from headrace.dialects.openai_chat.tool_calls import OpenCall, ToolCalls
+from headrace.errors import UpstreamProtocol
 from headrace.events import (
     ArgsDelta,
     Attrs,
@@ -28,30 +34,22 @@ NAME = "openai.chat"
 DONE = b"[DONE]"
 _STRICT = msgspec.json.Decoder(wire.ChunkFrame)
 _LOOSE = msgspec.json.Decoder()
-
-
-class _OpenCall:
-    """A tool call that may still grow."""
-
-    __slots__ = ("call_id", "item")
-
-    def __init__(self, item: int, call_id: str | None) -> None:
-        self.item = item
-        self.call_id = call_id
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Choice:
     """What is open in one alternative: at most one text-like item, any number of tool calls."""
 
-    __slots__ = ("calls", "item", "kind", "last_call", "wire_indexes")
+    __slots__ = ("calls", "fresh", "index", "item", "kind", "name")
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.index = index
         self.kind: ItemKind | None = None
+        self.name: str | None = None
         self.item = -1
-        self.calls: dict[int, _OpenCall] = {}
-        self.last_call: int = -1
-        self.wire_indexes = 0
-        """Tool calls begun so far: the index that a sane server gives to the next."""
+        self.calls = ToolCalls()
+        self.fresh = True
+        """Nothing has begun, not even by a role."""
 
 
 class ChatDecoder:
@@ -61,53 +59,73 @@ class ChatDecoder:
         """`model` is used until the upstream names its own."""
         self._provider = provider
         self._model = model
-        self._started = False
+        self._frames = 0
         self._items = 0
         self._choices: dict[int, _Choice] = {}
         self._attrs: dict[str, Any] = {}
         self._usage: Usage | None = None
         self._finish = "unknown"
+        self._numbers: list[int] = []
+        """Our index of each tool call fragment of the frame, in order."""
         self._reindexed = False
+        """Whether one of them is not the fragment's own."""
         self._unsaid = False
+        """Whether the frame says something that its events do not."""
         self.closed = False
 
     def feed(self, data: bytes) -> Chunk | None:
         """Decode one frame's data: see `Decoder.feed`."""
+        if self.closed:
+            return None
         if data == DONE:
-            self.closed = True
-            return Chunk((StepEnd(self._finish, self._usage),))
-        self._reindexed = False
-        self._unsaid = False
+            return self._done()
+        if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
+            data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+        self._numbers.clear()
+        self._reindexed = self._unsaid = False
         try:
             frame = _STRICT.decode(data)
-        except msgspec.DecodeError:
+        except _NOT_JSON:
             frame = _tolerant(data)
             self._unsaid = True
         events = self._events(frame)
-        # A call's identity (P18) outweighs a vendor's field that stands beside a wrong index.
-        raw = _one_line(data) if self._unsaid and not self._reindexed else None
-        if not events and raw is None:
-            return None
-        return Chunk(tuple(events), raw)
+        raw = self._raw(data) if self._unsaid else None
+        return Chunk(tuple(events), raw) if events or raw is not None else None
+
+    def _raw(self, data: bytes) -> Raw:
+        """The frame's own JSON, tool calls under the indexes that we give them (P18)."""
+        return wire.with_call_indexes(data, self._numbers) if self._reindexed else Raw(bytes(data))
+
+    def _done(self) -> Chunk:
+        """The end: close what the upstream left open."""
+        self.closed = True
+        events: list[Event] = [] if self._frames else [self._step_start(wire.ChunkFrame())]
+        for state in self._choices.values():
+            self._close_items(state, events)
+        events.append(StepEnd(self._finish, self._usage))
+        return Chunk(tuple(events))
+
+    def _step_start(self, frame: wire.ChunkFrame) -> StepStart:
+        return StepStart(
+            provider=self._provider,
+            model=frame.model or self._model,
+            dialect=NAME,
+            upstream_id=frame.id or "",
+        )
 
     def _events(self, frame: wire.ChunkFrame) -> list[Event]:
         events: list[Event] = []
-        if not self._started:
-            self._started = True
-            events.append(
-                StepStart(
-                    provider=self._provider,
-                    model=frame.model or self._model,
-                    dialect=NAME,
-                    upstream_id=frame.id or "",
-                )
-            )
+        self._frames += 1
+        if self._frames == 1:
+            events.append(self._step_start(frame))
+            self._unsaid |= len(frame.choices or ()) != 1  # a view opens with the role of one choice
         if frame.system_fingerprint is not UNSET or frame.service_tier is not UNSET:
             self._note_attrs(frame, events)
         for choice in frame.choices or ():
             self._read_choice(choice, events)
         if frame.usage is not None:
-            self._usage = _usage(frame.usage)
+            self._usage, whole = wire.usage_of(frame.usage)
+            self._unsaid |= not whole or bool(frame.choices)
             events.append(self._usage)
         return events
 
@@ -128,76 +146,97 @@ class ChatDecoder:
     def _read_choice(self, choice: wire.Choice, events: list[Event]) -> None:
         state = self._choices.get(choice.index)
         if state is None:
-            state = self._choices[choice.index] = _Choice()
+            state = self._choices[choice.index] = _Choice(choice.index)
+        logprobs = wire.logprobs_of(choice)
         delta = choice.delta
         if delta is not None:
-            logprobs = None if bytes(choice.logprobs) == b"null" else Raw(bytes(choice.logprobs))
-            if logprobs is not None and delta.content is None and delta.refusal is None:
-                self._unsaid = True
-            if delta.content is not None:
-                self._text(state, choice.index, "text", None, delta.content, logprobs, events)
-            for name, text in (("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)):
-                if text is not None:
-                    self._text(state, choice.index, "reasoning", name, text, None, events)
-            if delta.refusal is not None:
-                self._text(state, choice.index, "refusal", None, delta.refusal, logprobs, events)
-            for call in delta.tool_calls or ():
-                self._tool_call(state, choice.index, call, events)
-        if choice.finish_reason is not None:
-            self._end_choice(state, choice.index, choice.finish_reason, events)
+            before = len(events)
+            self._read_delta(state, delta, logprobs, events)
+            self._note_role(state, delta.role, said=len(events) > before)
+        elif logprobs is not None:
+            self._unsaid = True
+        if choice.finish_reason:
+            self._close_items(state, events)
+            if choice.index == 0:
+                self._finish = choice.finish_reason
+            events.append(ChoiceEnd(choice.index, choice.finish_reason))
 
-    def _text(  # noqa: PLR0913, PLR0917 - one row of a table, called from one place
+    def _read_delta(self, state: _Choice, delta: wire.Delta, logprobs: Raw | None, events: list[Event]) -> None:
+        """Reasoning comes before the text that it leads to, also where one frame has the end of it and the start."""
+        if delta.reasoning_content is not None or delta.reasoning is not None:
+            self._reasoning(state, delta.reasoning_content, delta.reasoning, events)
+        if delta.content is not None:
+            self._text(state, "text", None, delta.content, logprobs, events)
+            logprobs = None
+        if delta.refusal is not None:
+            self._text(state, "refusal", None, delta.refusal, logprobs, events)
+            logprobs = None
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._tool_call(state, call, events)
+        if logprobs is not None:
+            self._unsaid = True
+
+    def _reasoning(self, state: _Choice, content: str | None, other: str | None, events: list[Event]) -> None:
+        if content is not None:
+            self._text(state, "reasoning", "reasoning_content", content, None, events)
+        if other and other == content:
+            self._unsaid = True  # vLLM says one thing under both names
+        elif other is not None:
+            self._text(state, "reasoning", "reasoning", other, None, events)
+
+    def _note_role(self, state: _Choice, role: str | None, *, said: bool) -> None:
+        """A role goes with the first thing that its choice says; alone it needs the raw frame, except in the first."""
+        if role is not None and role != "assistant":
+            self._unsaid = True
+        elif role is not None and state.fresh and not said:
+            self._unsaid |= self._frames > 1 or state.index != 0
+        state.fresh &= role is None and not said
+
+    def _text(
         self,
         state: _Choice,
-        choice: int,
         kind: ItemKind,
         name: str | None,
         text: str,
         logprobs: Raw | None,
         events: list[Event],
     ) -> None:
-        if state.kind != kind:
-            if not text and (state.kind is not None or kind == "reasoning"):
-                return  # servers send `content: ""` beside reasoning or tool calls: nothing begins there
+        if state.kind != kind or state.name != name:
+            if not text and not (kind == "text" and state.fresh):
+                # Servers send empty strings beside reasoning and tool calls: nothing begins there.
+                self._unsaid = True
+                return
             self._close_text(state, events)
-            state.kind, state.item = kind, self._next_item()
-            events.append(ItemStart(item=state.item, kind=kind, choice=choice, name=name))
+            state.kind, state.name, state.item, state.fresh = kind, name, self._next_item(), False
+            events.append(ItemStart(item=state.item, kind=kind, choice=state.index, name=name))
+        elif not text and logprobs is None:
+            self._unsaid = True
         if text or logprobs is not None:
             events.append(TextDelta(state.item, text, logprobs))
 
-    def _tool_call(self, state: _Choice, choice: int, call: wire.ToolCallDelta, events: list[Event]) -> None:
-        index = call.index if call.index is not None else self._guess_index(state, call)
-        known = state.calls.get(index)
+    def _tool_call(self, state: _Choice, call: wire.ToolCallDelta, events: list[Event]) -> None:
         function = call.function or wire.FunctionDelta()
-        if known is None or (call.id and known.call_id and call.id != known.call_id):
-            self._reindexed |= call.index is None or known is not None or index != state.wire_indexes
+        known = state.calls.find(call, self._frames)
+        if known is None:
             self._close_text(state, events)
-            known = state.calls[index] = _OpenCall(self._next_item(), call.id)
-            state.wire_indexes += 1
+            known = state.calls.begin(call, self._next_item(), self._frames)
+            state.fresh = False
             events.append(
-                ItemStart(item=known.item, kind="tool_call", choice=choice, name=function.name, call_id=call.id)
+                ItemStart(item=known.item, kind="tool_call", choice=state.index, name=function.name, call_id=call.id)
             )
-        state.last_call = index
+        elif _adds(call, function, known):
+            self._unsaid = True
+        if call.type not in (None, "", "function"):
+            self._unsaid = True
+        self._numbers.append(known.number)
+        self._reindexed |= call.index != known.number
         if function.arguments:
             events.append(ArgsDelta(known.item, function.arguments))
 
-    @staticmethod
-    def _guess_index(state: _Choice, call: wire.ToolCallDelta) -> int:
-        """Without an index, an id begins a new call and a fragment continues the last one."""
-        if not call.id and state.last_call >= 0:
-            return state.last_call
-        for index, known in state.calls.items():
-            if known.call_id == call.id:
-                return index
-        return max(state.calls, default=-1) + 1
-
-    def _end_choice(self, state: _Choice, choice: int, reason: str, events: list[Event]) -> None:
+    def _close_items(self, state: _Choice, events: list[Event]) -> None:
         self._close_text(state, events)
-        events.extend(ItemEnd(call.item) for call in state.calls.values())
-        state.calls.clear()
-        if choice == 0:
-            self._finish = reason
-        events.append(ChoiceEnd(choice, reason))
+        events.extend(ItemEnd(call.item) for call in state.calls.close())
 
     @staticmethod
     def _close_text(state: _Choice, events: list[Event]) -> None:
@@ -210,45 +249,25 @@ class ChatDecoder:
         return self._items - 1
 
 
-def _usage(block: wire.UsageBlock) -> Usage:
-    cached = block.prompt_tokens_details and block.prompt_tokens_details.cached_tokens
-    reasoning = block.completion_tokens_details and block.completion_tokens_details.reasoning_tokens
-    return Usage(
-        input=block.prompt_tokens, output=block.completion_tokens, cached=cached or 0, reasoning=reasoning or 0
-    )
-
-
-def _one_line(data: bytes) -> Raw:
-    """The frame's own bytes, unless it was spread over several `data:` lines."""
-    return Raw(bytes(data) if b"\n" not in data else msgspec.json.encode(_LOOSE.decode(data)))
+def _adds(call: wire.ToolCallDelta, function: wire.FunctionDelta, known: OpenCall) -> bool:
+    """Whether a later fragment says more than arguments: an id or a name that came late, or an empty fragment."""
+    late_id = bool(call.id) and call.id != known.call_id
+    late_name = bool(function.name) and function.name != known.name
+    return late_id or late_name or function.arguments == ""
 
 
 def _tolerant(data: bytes) -> wire.ChunkFrame:
     """Read a frame that the strict structs refuse: an error, or one with fields that are not modelled."""
     try:
         value = _LOOSE.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except _NOT_JSON as problem:
         raise UpstreamProtocol(f"The model server sent a frame that is not JSON ({problem}).") from problem
     if not isinstance(value, dict):
         raise UpstreamProtocol("The model server sent a frame that is not a JSON object.")
-    if value.get("error") or value.get("object") == "error":  # pyright: ignore[reportUnknownMemberType]
-        raise _in_band_error(value.get("error") or value)  # pyright: ignore[reportUnknownMemberType]
+    error = in_band_error(value)  # pyright: ignore[reportUnknownArgumentType]
+    if error is not None:
+        raise error
     try:
         return wire.convert_known(value)
-    except msgspec.ValidationError as problem:
+    except _NOT_JSON as problem:
         raise UpstreamProtocol(f"The model server sent a frame that is not a chat chunk ({problem}).") from problem
-
-
-def _in_band_error(error: Any) -> UpstreamError | RateLimited:
-    """An error inside the stream; whether a retry helps follows from its code, where it has one."""
-    fields: dict[str, Any] = error if isinstance(error, dict) else {"message": str(error)}
-    message = f"The model server failed: {fields.get('message') or 'no reason given'}"
-    code = fields.get("code") or fields.get("type")
-    if code in (429, "429", "rate_limit_exceeded", "rate_limit_error"):
-        return RateLimited(message, code="upstream_rate_limited")
-    try:
-        status = int(code or 0)
-    except (TypeError, ValueError):
-        status = 0
-    retryable = status >= 500 if status else code not in ("invalid_request_error", "context_length_exceeded")
-    return UpstreamError(message, retryable=retryable)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw
 
-from headrace.dialects.base import invalid_json
+from headrace.dialects.base import check_utf8, read_json
 from headrace.dialects.openai_chat.decoder import NAME
 from headrace.dialects.openai_chat.view import INCLUDE_USAGE
 from headrace.errors import BadRequest
@@ -87,10 +87,8 @@ _decode_part = msgspec.json.Decoder(_Part).decode
 
 def parse(body: bytes) -> Request:
     """Read a request body: see `Dialect.parse`."""
-    try:
-        read = _decode_body(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise invalid_json(problem) from problem
+    check_utf8(body)
+    read = read_json(_decode_body, body)
     options = read.stream_options
     return Request(
         dialect=NAME,
@@ -145,10 +143,7 @@ def _message(index: int, message: _Message) -> Message:
 
 
 def _part(where: str, raw: Raw) -> Part:
-    try:
-        part = _decode_part(raw)
-    except msgspec.ValidationError as problem:
-        raise invalid_json(problem, where) from problem
+    part = read_json(_decode_part, raw, where)
     if part.type != "text":
         return Part(part.type, raw=raw)
     if part.text is None:
@@ -194,13 +189,15 @@ def _fields(request: Request) -> dict[str, Any]:
 
 def _message_fields(message: Message) -> dict[str, Any]:
     fields: dict[str, Any] = {"role": message.role}
-    if all(part.kind == "text" for part in message.parts):
-        fields["content"] = message.text if message.parts or message.role != "assistant" else None
+    if not message.parts:
+        fields["content"] = None if message.role == "assistant" else ""
+    elif len(message.parts) == 1 and message.text:
+        fields["content"] = message.text
     else:
         fields["content"] = [part.raw or {"type": "text", "text": part.text} for part in message.parts]
-    if message.name:
+    if message.name is not None:
         fields["name"] = message.name
-    if message.call_id:
+    if message.call_id is not None:
         fields["tool_call_id"] = message.call_id
     if message.tool_calls:
         fields["tool_calls"] = [

@@ -2,6 +2,9 @@
 
 One record gives at most one chunk, and a terminal record the frames that end the stream. A frame remembers the `head`
 and `tail` bytes that were current when it was folded, so encoding later, or not at all, changes nothing.
+
+A raw record gives its own chunk. One exists only because Headrace asks every upstream for its usage: the chunk with
+the usage and no choice. A caller who did not ask does not get it, as without Headrace.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from msgspec import Raw
 
 from headrace.dialects.openai_chat.decoder import DONE, NAME
 from headrace.dialects.openai_chat.errors import error_object
+from headrace.dialects.openai_chat.wire import NULL, joined_logprobs
 from headrace.events import (
     ArgsDelta,
     Attrs,
@@ -65,6 +69,24 @@ class _RawFrame(msgspec.Struct, gc=False):
     drop_usage: bool
 
 
+class _RawDelta(msgspec.Struct):
+    role: str | None = None
+
+
+class _RawChoice(msgspec.Struct):
+    index: int = 0
+    delta: _RawDelta | None = None
+
+
+class _RawOutline(msgspec.Struct):
+    """What the fold must know of a raw chunk."""
+
+    choices: list[_RawChoice] | None = None
+    usage: Raw = NULL
+
+
+_outline = msgspec.json.Decoder(_RawOutline).decode
+_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 Frame = _TextFrame | _ChunkFrame | _RawFrame | bytes
 
 
@@ -100,7 +122,11 @@ class ChatView:
         self._calls: dict[int, int] = {}
         self._with_role: set[int] = set()
         self._usage: Usage | None = None
-        self._usage_sent = False
+        self._usage_shown: Usage | None = None
+        """The last one that a frame of the upstream has shown."""
+        self._raw_is_ours = False
+        """Whether raw records of this step are in this shape."""
+        self._opening = False
 
     def fold(self, record: Record) -> list[Frame]:
         """Advance by one record: see `View.fold`."""
@@ -113,11 +139,16 @@ class ChatView:
                     return [frame]
         frames: list[Frame] = []
         deltas: dict[int, dict[str, Any]] = {}
+        with_role = self._with_role.copy()
+        self._opening = False
         for event in events:
             self._take(event, deltas, frames)
-        if record.raw is not None:
+        if record.raw is not None and self._raw_is_ours:
+            self._with_role = with_role
             raw = self._raw(record.raw)
             return [raw, *frames] if raw is not None else frames
+        if self._opening and not self._with_role:
+            self._delta(0, deltas)
         if deltas:
             choices = [_choice(index, delta) for index, delta in deltas.items()]
             frames.insert(0, _ChunkFrame(self._head, choices, self._tail))
@@ -128,8 +159,7 @@ class ChatView:
         if item is None or not item.key or item.choice not in self._with_role:
             return None
         if item.opening is None:
-            key = item.key.encode()
-            item.opening = b'%s,"choices":[{"index":%d,"delta":{"%s":' % (self._head, item.choice, key)
+            item.opening = b'%s,"choices":[{"index":%d,"delta":{%s:' % (self._head, item.choice, _encode(item.key))
         return _TextFrame(item.opening, event.text, self._tail)
 
     def _take(self, event: Event, deltas: dict[int, dict[str, Any]], frames: list[Frame]) -> None:  # noqa: C901, PLR0912
@@ -151,8 +181,8 @@ class ChatView:
                 self._set_constants()
             case StepStart():
                 self._usage = event.usage or self._usage
-                if not self._with_role:
-                    self._delta(0, deltas)
+                self._opening = True
+                self._raw_is_ours = event.dialect == NAME
             case StepEnd():
                 self._usage = event.usage or self._usage
             case StreamStart():
@@ -196,10 +226,9 @@ class ChatView:
         item = self._items[start.item] = _Item(start, index)
         if start.kind == "tool_call":
             self._calls[start.choice] = index + 1
-            call = self._call(item, deltas)
-            call["id"] = start.call_id
-            call["type"] = "function"
-            call["function"] = {"name": start.name, "arguments": ""}
+            function = {"name": start.name, "arguments": ""}
+            call = {"index": index, "id": start.call_id, "type": "function", "function": function}
+            self._delta(start.choice, deltas).setdefault("tool_calls", []).append(call)
         elif item.key:
             delta = self._delta(start.choice, deltas)
             if start.kind == "text":
@@ -212,7 +241,7 @@ class ChatView:
         delta = self._delta(item.choice, deltas)
         delta[item.key] = delta.get(item.key, "") + event.text
         if event.logprobs is not None:
-            delta["logprobs"] = event.logprobs
+            delta.setdefault("logprobs", []).append(event.logprobs)
 
     def _call(self, item: _Item, deltas: dict[int, dict[str, Any]]) -> dict[str, Any]:
         calls: list[dict[str, Any]] = self._delta(item.choice, deltas).setdefault("tool_calls", [])
@@ -225,16 +254,19 @@ class ChatView:
 
     def _raw(self, raw: Raw) -> _RawFrame | None:
         """The record's own frame; none when, without the usage nobody asked for, no choice is left in it."""
-        shallow = msgspec.json.decode(raw, type=dict[str, Raw])
-        has_usage = _text_of(shallow, "usage") not in (b"", b"null")
-        if has_usage and not self._include_usage and _text_of(shallow, "choices") in (b"", b"[]"):
-            return None
-        self._usage_sent |= has_usage and self._include_usage
+        outline = _outline(raw)
+        choices = outline.choices or ()
+        self._with_role.update(choice.index for choice in choices if choice.delta and choice.delta.role)
+        if bytes(outline.usage) != b"null":
+            if self._include_usage:
+                self._usage_shown = self._usage
+            elif not choices:
+                return None
         return _RawFrame(raw, self._top, not self._include_usage)
 
     def _finish(self) -> list[Frame]:
         frames: list[Frame] = []
-        if self._include_usage and self._usage is not None and not self._usage_sent:
+        if self._include_usage and self._usage is not None and self._usage != self._usage_shown:
             frames.append(_encode(self._top | self._attrs | {"choices": [], "usage": usage_block(self._usage)}))
         frames.append(DONE)
         return frames
@@ -260,19 +292,17 @@ class ChatView:
 
 def _choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": index, "delta": delta}
-    if "logprobs" in delta:
-        choice["logprobs"] = delta.pop("logprobs")
+    pieces: list[Raw] | None = delta.pop("logprobs", None)
+    if pieces:
+        choice["logprobs"] = pieces[0] if len(pieces) == 1 else joined_logprobs(pieces)
     choice["finish_reason"] = delta.pop("finish_reason", None)
     return choice
 
 
-def _text_of(fields: dict[str, Raw], name: str) -> bytes:
-    return bytes(fields[name]) if name in fields else b""
-
-
 def _render_raw(frame: _RawFrame) -> bytes:
-    fields: dict[str, Any] = msgspec.json.decode(frame.raw, type=dict[str, Raw])
-    fields.update({name: value for name, value in frame.top.items() if name in fields or name != "object"})
+    fields: dict[str, Any] = {**frame.top, **_fields_of(frame.raw)}
+    for name in ("id", "created", "model"):
+        fields[name] = frame.top[name]
     if frame.drop_usage:
         fields.pop("usage", None)
     return _encode(fields)

@@ -6,10 +6,14 @@ msgspec rejects the frame while it parses; only then is the slower, tolerant rea
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+
+from headrace.errors import UpstreamProtocol
+from headrace.events import Usage
 
 NULL = Raw(b"null")
 
@@ -65,9 +69,9 @@ class ReasoningDetails(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 class UsageBlock(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """Token counts; cached tokens are part of the prompt's, reasoning tokens of the completion's."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: CachedDetails | None = None
     completion_tokens_details: ReasoningDetails | None = None
 
@@ -81,8 +85,8 @@ class ChunkFrame(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     model: str | None = None
     choices: list[Choice] | None = None
     usage: UsageBlock | None = None
-    system_fingerprint: str | None | UnsetType = UNSET
-    service_tier: str | None | UnsetType = UNSET
+    system_fingerprint: str | UnsetType | None = UNSET
+    service_tier: str | UnsetType | None = UNSET
     obfuscation: str | None = None
 
 
@@ -131,3 +135,71 @@ def convert_known(value: Any) -> ChunkFrame:
         if isinstance(choice, dict) and "logprobs" in choice:
             choice["logprobs"] = Raw(msgspec.json.encode(choice["logprobs"]))
     return msgspec.convert(pruned, ChunkFrame)
+
+
+def logprobs_of(choice: Choice) -> Raw | None:
+    """A copy of the choice's logprobs, which would otherwise hold the whole frame; None for null.
+
+    Raises:
+        UpstreamProtocol: they are not UTF-8; msgspec checks that only in strings that it reads.
+    """
+    if choice.logprobs is NULL:
+        return None
+    data = bytes(choice.logprobs)
+    if data == b"null":
+        return None
+    try:
+        data.decode()
+    except UnicodeDecodeError as problem:
+        raise UpstreamProtocol(f"The model server sent logprobs that are not UTF-8 ({problem}).") from problem
+    return Raw(data)
+
+
+def joined_logprobs(pieces: Iterable[Raw]) -> dict[str, Any] | None:
+    """Logprobs of several pieces as one value: lists joined, of anything else the last; None when there are none."""
+    joined: dict[str, Any] = {}
+    for piece in pieces:
+        if not bytes(piece).startswith(b"{"):
+            continue
+        for name, value in msgspec.json.decode(piece, type=dict[str, Raw]).items():
+            known = joined.get(name)
+            if bytes(value).startswith(b"["):
+                elements = msgspec.json.decode(value, type=list[Raw])
+                if isinstance(known, list):
+                    known.extend(elements)  # pyright: ignore[reportUnknownMemberType]
+                else:
+                    joined[name] = elements
+            elif known is None or bytes(value) != b"null":
+                joined[name] = value
+    return joined or None
+
+
+def usage_of(block: UsageBlock) -> tuple[Usage, bool]:
+    """The counts, and whether they are all that the block says."""
+    prompt, completion = block.prompt_tokens or 0, block.completion_tokens or 0
+    prompt_details, completion_details = block.prompt_tokens_details, block.completion_tokens_details
+    cached = (prompt_details and prompt_details.cached_tokens) or 0
+    reasoning = (completion_details and completion_details.reasoning_tokens) or 0
+    whole = (
+        block.total_tokens in (None, prompt + completion)
+        and bool(cached) == (prompt_details is not None)
+        and bool(reasoning) == (completion_details is not None)
+    )
+    return Usage(input=prompt, output=completion, cached=cached, reasoning=reasoning), whole
+
+
+def with_call_indexes(data: bytes, numbers: Sequence[int]) -> Raw:
+    """The chunk with these indexes on its tool calls, in order; everything else stays byte for byte."""
+    left = iter(numbers)
+    frame = msgspec.json.decode(data, type=dict[str, Raw])
+    choices = msgspec.json.decode(frame["choices"], type=list[dict[str, Raw]])
+    fields: list[dict[str, Any]] = []
+    for choice in choices:
+        delta: dict[str, Any] = msgspec.json.decode(choice.get("delta", NULL), type=dict[str, Raw] | None) or {}
+        calls = msgspec.json.decode(delta.get("tool_calls", NULL), type=list[dict[str, Raw]] | None)
+        if calls:
+            delta["tool_calls"] = [{**call, "index": next(left)} for call in calls]
+            fields.append({**choice, "delta": delta})
+        else:
+            fields.append({**choice})
+    return Raw(msgspec.json.encode({**frame, "choices": fields}))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncGenerator
 from pathlib import Path
-
-from anyio import to_thread
 
 from headrace.errors import ConfigError, UpstreamError, UpstreamIncomplete, UpstreamRejected, UpstreamUnavailable
 from headrace.events import Chunk
@@ -51,7 +50,7 @@ class LocalProvider:
         """
         if self._engine is not None:
             return
-        engine = await to_thread.run_sync(Engine.load, self._settings)
+        engine = await asyncio.to_thread(Engine.load, self._settings)
         self._engine = engine
         # For a process that ends without `close`: leaving while llama.cpp computes is a crash.
         self._at_exit = weakref.finalize(self, engine.shut_down)
@@ -61,7 +60,7 @@ class LocalProvider:
         engine, self._engine = self._engine, None
         self._slots.close()
         if engine is not None:
-            await to_thread.run_sync(engine.shut_down)
+            await asyncio.to_thread(engine.shut_down)
         if self._at_exit is not None:
             self._at_exit.detach()
 
@@ -71,7 +70,7 @@ class LocalProvider:
         Raises:
             UpstreamUnavailable: the model is not loaded.
         """
-        return await to_thread.run_sync(self._running().metrics)
+        return await asyncio.to_thread(self._running().metrics)
 
     async def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
         """Answer a request; the first chunk comes before the prompt has been read.

@@ -1,0 +1,105 @@
+"""Model servers that speak OpenAI's chat completions, which is nearly all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from headrace.codecs import DEFAULT_MAX_BYTES, LineTooLong
+from headrace.codecs.sse import SSEDecoder
+from headrace.config import Model
+from headrace.dialects.openai_chat import ChatDecoder, chunks_of, write_request
+from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol
+from headrace.events import Chunk
+from headrace.messages import Request
+from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Upstream
+from headrace.providers.redaction import Redactor
+
+_PATH = "/chat/completions"
+
+
+class OpenAIProvider:
+    """One configured model at one model server."""
+
+    def __init__(
+        self, model: Model, max_line_bytes: int = DEFAULT_MAX_BYTES, settings: HttpSettings | None = None
+    ) -> None:
+        """`max_line_bytes` bounds one frame, and the whole answer of a server that cannot stream."""
+        self.name = model.provider
+        self._force = model.stream == "force"
+        self._max_line = max_line_bytes
+        headers = _headers(model)
+        self._redactor = Redactor(value for _, value in headers)
+        self._upstream = Upstream(settings or settings_of(model), self._redactor)
+
+    async def start(self) -> None:
+        """Open a connection ahead: see `Upstream.start`."""
+        await self._upstream.start()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._upstream.close()
+
+    async def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
+        """Ask, and yield one list per socket read: see `Provider.stream`.
+
+        Nothing is yielded after the `StepEnd` of the terminal marker. The generator then takes a second at most to
+        read the end of the body, which many servers send on its own, so that the connection can be used again.
+
+        Raises:
+            HeadraceError: as `Upstream.post` before the stream.
+            UpstreamError: in the stream, what the server said; `UpstreamIncomplete` without the terminal marker.
+        """
+        body = write_request(request, model, stream=not self._force)
+        decoder = ChatDecoder(self.name, model)
+        async with self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM) as reply:
+            if self._force:
+                answer = await reply.read_all(self._max_line)
+                yield self._whole(answer, decoder)
+                return
+            frames = SSEDecoder(max_line_bytes=self._max_line, max_event_bytes=self._max_line)
+            while data := await reply.read():
+                chunks, error = self._decode(data, frames, decoder)
+                if chunks:
+                    yield chunks
+                if error is not None:
+                    raise error
+                if decoder.closed:
+                    await reply.drain(self._upstream.settings.drain_seconds)
+                    return
+        raise UpstreamIncomplete("The model server closed the stream without [DONE], its terminal marker.")
+
+    def _decode(
+        self, data: bytes, frames: SSEDecoder, decoder: ChatDecoder
+    ) -> tuple[list[Chunk], HeadraceError | None]:
+        """The chunks of one read, and the error that came after them: they are valid all the same."""
+        chunks: list[Chunk] = []
+        try:
+            for frame in frames.feed(data):
+                chunk = decoder.feed(frame.data)
+                if chunk is not None:
+                    chunks.append(chunk)
+                if decoder.closed:
+                    break
+        except LineTooLong as problem:
+            return chunks, UpstreamProtocol(f"The model server sent a frame over the limit: {problem}.")
+        except HeadraceError as problem:
+            return chunks, self._redactor.error(problem)
+        return chunks, None
+
+    def _whole(self, answer: bytes, decoder: ChatDecoder) -> list[Chunk]:
+        try:
+            return chunks_of(answer, decoder)
+        except HeadraceError as problem:
+            raise self._redactor.error(problem) from problem.__cause__
+
+
+def settings_of(model: Model) -> HttpSettings:
+    """The HTTP side of a configured model."""
+    return HttpSettings(base_url=model.base_url, headers=_headers(model), connect_timeout=model.connect_timeout)
+
+
+def _headers(model: Model) -> tuple[tuple[str, str], ...]:
+    headers = tuple((name, value.reveal()) for name, value in model.headers)
+    if model.api_key is None:
+        return headers
+    return (("Authorization", f"Bearer {model.api_key.reveal()}"), *headers)

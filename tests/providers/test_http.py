@@ -1,0 +1,442 @@
+"""One POST, seen from a scripted server: what is sent, how failures look, and when the connection is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import anyio
+import pytest
+
+from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol, UpstreamTimeout, UpstreamUnavailable
+from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Reply, Upstream
+from headrace.providers.redaction import Redactor
+from tests.servers.scripted import END, Abort, Close, Reached, ScriptedServer, Wait, chunk, head, whole
+
+pytestmark = pytest.mark.anyio
+PATH = "/chat/completions"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as server:
+        yield server
+
+
+@asynccontextmanager
+async def upstream(server: ScriptedServer, **settings: object) -> AsyncIterator[Upstream]:
+    made = Upstream(HttpSettings(**{"base_url": server.url, **settings}), Redactor(["Bearer sesame-key-1"]))  # pyright: ignore[reportArgumentType]
+    try:
+        with anyio.fail_after(5):
+            yield made
+    finally:
+        await made.close()
+
+
+async def body_of(made: Upstream, body: bytes = b"{}", accept: str = EVENT_STREAM) -> bytes:
+    async with made.post(PATH, body, accept) as reply:
+        return b"".join([data async for data in reads(reply)])
+
+
+async def reads(reply: Reply) -> AsyncIterator[bytes]:
+    while data := await reply.read():
+        yield data
+
+
+async def error_of(made: Upstream, accept: str = EVENT_STREAM) -> HeadraceError:
+    with pytest.raises(HeadraceError) as caught:
+        await body_of(made, accept=accept)
+    return caught.value
+
+
+@pytest.mark.promise("P16", "P34")
+async def test_only_our_own_headers_are_sent_and_identity_is_asked_for(server: ScriptedServer):
+    server.script(whole(b"data: x\n\n", content_type=EVENT_STREAM))
+    async with upstream(server, headers=(("Authorization", "Bearer sesame-key-1"), ("X-Team", "blue"))) as made:
+        await body_of(made, b'{"a":1}')
+    request = server.requests[0]
+    assert (request.method, request.path, request.body) == ("POST", "/v1/chat/completions", b'{"a":1}')
+    assert request.headers.pop("user-agent").startswith("headrace/")
+    assert request.headers == {
+        "host": server.url.split("/")[2],
+        "authorization": "Bearer sesame-key-1",
+        "x-team": "blue",
+        "accept": "text/event-stream",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "content-length": "7",
+    }
+
+
+async def test_a_body_of_several_megabytes_arrives_whole(server: ScriptedServer):
+    server.script(whole(b"{}"))
+    body = bytes(range(256)) * 20_000
+    async with upstream(server) as made:
+        await body_of(made, body, accept=JSON)
+    assert server.requests[0].body == body
+
+
+async def test_each_socket_read_is_one_read(server: ScriptedServer):
+    gates = [anyio.Event() for _ in range(3)]
+    server.script(head(), chunk(b"one"), Wait(gates[0]), chunk(b"two"), Wait(gates[1]), chunk(b"three"), END)
+    async with upstream(server) as made, made.post(PATH, b"{}", EVENT_STREAM) as reply:
+        got: list[bytes] = []
+        for gate in gates:
+            got.append(await reply.read())
+            gate.set()
+        assert got == [b"one", b"two", b"three"]
+        assert await reply.read() == b""
+
+
+async def test_a_server_that_compresses_all_the_same_is_understood(server: ScriptedServer):
+    packed = gzip.compress(b"data: hello\n\n")
+    server.script(whole(packed, content_type=EVENT_STREAM, content_encoding="gzip"))
+    async with upstream(server) as made:
+        assert await body_of(made) == b"data: hello\n\n"
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream;charset=utf-8", "Text/Event-Stream", None])
+async def test_the_content_type_may_have_parameters_or_be_missing(server: ScriptedServer, content_type: str | None):
+    server.script(whole(b"data: x\n\n", content_type=content_type))
+    async with upstream(server) as made:
+        assert await body_of(made) == b"data: x\n\n"
+
+
+# Connections
+
+
+async def test_a_connection_whose_body_was_read_is_used_again(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), END)
+    async with upstream(server) as made:
+        for _ in range(3):
+            await body_of(made)
+    assert [request.connection for request in server.requests] == [0, 0, 0]
+    assert "disconnected" not in server.log[:-1]
+
+
+async def test_an_error_does_not_cost_the_connection(server: ScriptedServer):
+    server.script(whole(b'{"error":{"message":"no"}}', status=400))
+    async with upstream(server) as made:
+        await error_of(made)
+        await error_of(made)
+    assert [request.connection for request in server.requests] == [0, 0]
+
+
+async def test_start_opens_the_connection_that_the_first_request_uses(server: ScriptedServer):
+    server.script(whole(b"{}"))
+    async with upstream(server, headers=(("Authorization", "Bearer sesame-key-1"),)) as made:
+        await made.start()
+        await body_of(made, accept=JSON)
+    assert [request.path for request in server.heads] == ["/v1"]
+    assert "authorization" not in server.heads[0].headers
+    assert [request.connection for request in server.requests] == [0]
+
+
+async def test_start_does_not_mind_a_server_that_is_not_there():
+    port = unused_port()
+    made = Upstream(HttpSettings(base_url=f"http://127.0.0.1:{port}/v1"), Redactor([]))
+    with anyio.fail_after(5):
+        await made.start()
+    await made.close()
+
+
+async def test_start_gives_up_on_a_server_that_accepts_and_says_nothing():
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silence, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        made = Upstream(HttpSettings(base_url=f"http://127.0.0.1:{port}/v1", connect_timeout=0.05), Redactor([]))
+        with anyio.fail_after(5):
+            await made.start()
+        await made.close()
+
+
+@pytest.mark.promise("P34")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(server: ScriptedServer, status: int):
+    server.script(whole(b"", status=status, location=f"{server.url}/elsewhere"))
+    async with upstream(server) as made:
+        error = await error_of(made)
+    assert isinstance(error, UpstreamProtocol)
+    assert error.message == (f"The model server answered {status}, a redirect: base_url must be the final address.")
+    assert not error.may_retry
+    assert len(server.requests) == 1
+
+
+async def test_cookies_of_the_server_are_not_kept(server: ScriptedServer):
+    server.script(whole(b"{}", set_cookie="session=1; Path=/"))
+    async with upstream(server) as made:
+        await body_of(made, accept=JSON)
+        await body_of(made, accept=JSON)
+    assert "cookie" not in server.requests[1].headers
+
+
+# Leaving
+
+
+@pytest.mark.promise("P7")
+async def test_leaving_in_the_middle_closes_the_socket_before_it_returns(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), Wait(anyio.Event()))
+    async with upstream(server) as made:
+        async with made.post(PATH, b"{}", EVENT_STREAM) as reply:
+            await reply.read()
+            assert not server.connections[0].client_has_closed
+        assert server.connections[0].client_has_closed
+        await server.happened("disconnected")
+
+
+@pytest.mark.promise("P7")
+async def test_cancelling_a_read_closes_the_socket_before_the_task_has_ended(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), Wait(anyio.Event()))
+    async with upstream(server) as made:
+        await cancelled(made, server, b"{}", started=anyio.Event())
+    assert server.connections[0].client_has_closed
+
+
+@pytest.mark.promise("P7")
+async def test_cancelling_before_the_answer_begins_closes_the_socket_too(server: ScriptedServer):
+    asked = anyio.Event()
+    server.script(Reached(asked), Wait(anyio.Event()))
+    async with upstream(server) as made:
+        await cancelled(made, server, b"{}", started=asked)
+    assert server.connections[0].client_has_closed
+
+
+@pytest.mark.promise("P7")
+async def test_cancelling_drops_what_was_not_sent_yet(server: ScriptedServer):
+    """`transport.close()` would send the rest to a server that does not read, and wait for ever."""
+    server.reads_bodies = False
+    asked = anyio.Event()
+    server.script(Reached(asked), Wait(anyio.Event()))
+    body = b"x" * 40_000_000
+    async with upstream(server) as made:
+        await cancelled(made, server, body, started=asked)
+        connection = server.connections[0]
+        connection.read_on()
+        await connection.left.wait()
+    assert len(server.requests[0].body) + connection.unread_bytes < len(body)
+
+
+@pytest.mark.promise("P7")
+async def test_a_plain_asyncio_cancellation_is_enough(server: ScriptedServer):
+    asked = anyio.Event()
+    server.script(Reached(asked), Wait(anyio.Event()))
+    async with upstream(server) as made:
+        task = asyncio.get_running_loop().create_task(body_of(made))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert server.connections[0].client_has_closed
+
+
+@pytest.mark.promise("P7")
+async def test_the_server_sees_a_cancel_before_an_answer_to_it_can_arrive(server: ScriptedServer):
+    """The answer goes over a socket, as it does for who asked; the disconnect was written to another one before."""
+    server.script(head(), chunk(b"data: x\n\n"), Wait(anyio.Event()))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with upstream(server) as made, made.post(PATH, b"{}", EVENT_STREAM) as reply:
+            await reply.read()
+        writer.write(b"cancelled")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        with anyio.fail_after(5):
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            server.note((await reader.read()).decode())
+            writer.close()
+            await writer.wait_closed()
+    assert server.log == ["request", "disconnected", "cancelled"]
+
+
+async def cancelled(made: Upstream, server: ScriptedServer, body: bytes, started: anyio.Event) -> None:
+    """Ask, cancel once the server has come to `started`, or once something was read."""
+
+    async def ask() -> None:
+        async with made.post(PATH, body, EVENT_STREAM) as reply:
+            while await reply.read():
+                started.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await started.wait()
+        tasks.cancel_scope.cancel()
+    assert server.log[:1] == ["request"]
+
+
+# Failures
+
+
+def unused_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+async def test_a_server_that_is_not_running_is_unavailable(caplog: pytest.LogCaptureFixture):
+    port = unused_port()
+    made = Upstream(HttpSettings(base_url=f"http://127.0.0.1:{port}/v1"), Redactor([]))
+    error = await error_of(made)
+    await made.close()
+    assert isinstance(error, UpstreamUnavailable)
+    assert (error.status, error.may_retry) == (503, True)
+    assert error.message == "The model server refused the connection: it may not be running."
+    assert str(port) in caplog.text
+
+
+async def test_a_name_without_address_is_unavailable():
+    made = Upstream(HttpSettings(base_url="http://model-server.invalid/v1"), Redactor([]))
+    error = await error_of(made)
+    await made.close()
+    assert isinstance(error, UpstreamUnavailable)
+    assert "invalid" not in error.message
+
+
+async def test_a_server_without_tls_where_tls_was_asked_for_is_unavailable(server: ScriptedServer):
+    async with upstream(server, base_url=server.url.replace("http:", "https:")) as made:
+        error = await error_of(made)
+    assert isinstance(error, UpstreamUnavailable)
+
+
+@pytest.mark.promise("P20")
+async def test_a_connection_that_does_not_come_about_in_time_is_a_timeout():
+    with socket.socket() as full:
+        # A queue of one, taken: the kernel leaves the next handshake unanswered.
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        made = Upstream(
+            HttpSettings(base_url=f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=0.05), Redactor([])
+        )
+        with anyio.fail_after(5):
+            error = await error_of(made)
+        await made.close()
+        for filler in fillers:
+            filler.close()
+    assert isinstance(error, UpstreamTimeout)
+    assert (error.error_code, error.status, error.may_retry) == ("upstream_connect_timeout", 504, True)
+
+
+@pytest.mark.parametrize("ending", [Close(), Abort()])
+async def test_closing_before_the_answer_is_unavailable(server: ScriptedServer, ending: Close | Abort):
+    server.script(ending)
+    async with upstream(server) as made:
+        error = await error_of(made)
+    assert isinstance(error, UpstreamUnavailable)
+    assert (error.status, error.may_retry) == (503, True)
+
+
+async def test_what_is_not_http_is_a_protocol_error(server: ScriptedServer):
+    server.script(b"220 mail.example ESMTP\r\n", Wait(anyio.Event()))
+    async with upstream(server) as made:
+        error = await error_of(made)
+    assert isinstance(error, UpstreamProtocol)
+    assert "base_url" in error.message
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("ending", [Close(), Abort()])
+@pytest.mark.parametrize("framing", [head(), head(content_length="1000")])
+async def test_a_body_that_is_cut_off_is_incomplete_after_all_that_arrived(
+    server: ScriptedServer, framing: bytes, ending: Close | Abort
+):
+    gate = anyio.Event()
+    piece = chunk(b"data: x\n\n") if b"chunked" in framing else b"data: x\n\n"
+    server.script(framing, piece, Wait(gate), ending)
+    async with upstream(server) as made, made.post(PATH, b"{}", EVENT_STREAM) as reply:
+        assert await reply.read() == b"data: x\n\n"
+        gate.set()
+        for _ in range(2):
+            with pytest.raises(UpstreamIncomplete):
+                await reply.read()
+
+
+@pytest.mark.promise("P6")
+async def test_bytes_that_arrive_together_with_the_cut_are_not_lost(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), chunk(b"data: y\n\n"), Close())
+    async with upstream(server) as made, made.post(PATH, b"{}", EVENT_STREAM) as reply:
+        await server.connections[0].left.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert await reply.read() == b"data: x\n\ndata: y\n\n"
+        with pytest.raises(UpstreamIncomplete):
+            await reply.read()
+
+
+async def test_a_broken_chunk_length_is_not_a_clean_end(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), b"zz\r\n", Wait(anyio.Event()))
+    async with upstream(server) as made, made.post(PATH, b"{}", EVENT_STREAM) as reply:
+        with pytest.raises((UpstreamIncomplete, UpstreamProtocol)):
+            while await reply.read():
+                pass
+
+
+@pytest.mark.promise("P24")
+async def test_a_whole_answer_over_the_limit_is_refused(server: ScriptedServer):
+    server.script(whole(b"x" * 1001))
+    async with upstream(server) as made, made.post(PATH, b"{}", JSON) as reply:
+        with pytest.raises(UpstreamProtocol, match="longer than 1000 bytes"):
+            await reply.read_all(1000)
+
+
+async def test_an_error_body_without_end_is_read_up_to_its_limit(server: ScriptedServer):
+    server.script(head(500, "text/plain"), *[chunk(b"x" * 16_384)] * 40, Wait(anyio.Event()))
+    async with upstream(server) as made:
+        error = await error_of(made)
+    assert error.message == "The model server failed with status 500."
+    await server.happened("disconnected")
+
+
+async def test_an_error_body_that_is_cut_off_still_has_its_status(server: ScriptedServer):
+    server.script(head(429, JSON, retry_after="7"), chunk(b'{"error":'), Close())
+    async with upstream(server) as made:
+        error = await error_of(made)
+    assert (error.error_code, error.retry_after) == ("upstream_rate_limited", 7)
+
+
+async def test_draining_swallows_a_cut_and_gives_up_in_time(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), Wait(anyio.Event()))
+    async with upstream(server) as made, made.post(PATH, b"{}", EVENT_STREAM) as reply:
+        await reply.read()
+        await reply.drain(0.01)
+    assert server.connections[0].client_has_closed
+
+
+@pytest.mark.promise("P36")
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_what_the_log_says_of_a_refusal_has_no_key(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, status: int
+):
+    said = {"error": {"message": "Incorrect API key provided: sesame-key-1 (or sk-proj-abcdef123). Bearer tok.en=="}}
+    server.script(whole(json.dumps(said).encode(), status=status))
+    with caplog.at_level(logging.DEBUG):
+        async with upstream(server, headers=(("Authorization", "Bearer sesame-key-1"),)) as made:
+            error = await error_of(made)
+    assert "Incorrect API key provided: ***" in caplog.text
+    for text in (caplog.text, error.message, repr(error)):
+        assert not re.search(r"sesame|sk-proj|abcdef|tok\.en", text)
+
+
+async def test_aclosing_a_generator_that_reads_closes_the_socket(server: ScriptedServer):
+    server.script(head(), chunk(b"data: x\n\n"), Wait(anyio.Event()))
+
+    async def bodies(made: Upstream):
+        async with made.post(PATH, b"{}", EVENT_STREAM) as reply:
+            while data := await reply.read():
+                yield data
+
+    async with upstream(server) as made:
+        async with aclosing(bodies(made)) as generator:
+            assert await anext(generator) == b"data: x\n\n"
+        assert server.connections[0].client_has_closed
