@@ -93,7 +93,7 @@ async def one_round(http: aiohttp.ClientSession, base: str, upstream: Upstream, 
         answered = time.perf_counter()
         if state != "cancelled":
             raise SystemExit(f"round {tag}: state is {state}")
-        closed = await asyncio.wait_for(upstream.closed.pop(tag), 5)
+        closed = await asyncio.wait_for(upstream.closed[tag], 5)
         with contextlib.suppress(aiohttp.ClientPayloadError):
             await reading.read()
     return (answered - begun) * 1000, (closed - begun) * 1000

@@ -150,10 +150,17 @@ def test_cancel_from_another_process_ends_the_tail_with_3_and_leaves_the_text():
             assert reader.wait(10) == 3
         later = command("tail", stream, "--url", server.url)
         unknown = command("cancel", "0" * 32, "--url", server.url)
+        events = f"{server.url}/v1/streams/{stream}/events?format=openai.chat"
+        aborted = subprocess.run(
+            ["curl", "-sN", events, "-H", "Accept: text/event-stream"], capture_output=True, timeout=20
+        )
+        code, log = server.stop()
     assert (cancelled.returncode, cancelled.stdout) == (again.returncode, again.stdout) == (0, "cancelled\n")
     assert (later.returncode, later.stdout) == (3, first + rest)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "Traceback" not in unknown.stderr
+    assert aborted.returncode == 18  # the body was not whole, which is meant and so not logged
+    assert (code, log) == (0, "")
 
 
 @EMBEDDED
@@ -173,8 +180,9 @@ def test_a_reader_sees_the_end_of_its_stream_when_the_server_is_stopped():
             code, err = server.stop()
             _, said = reader.communicate(timeout=20)
     assert code == 0, err
-    assert reader.returncode == 3, said
-    assert "shutdown" in said
+    assert reader.returncode == 1
+    assert "the stream failed: The server stopped" in said
+    assert "trying again" not in said  # the terminal record came on the connection, not a cut
 
 
 @EMBEDDED
@@ -229,6 +237,46 @@ def test_a_wrong_configuration_is_said_with_its_line(tmp_path: Path):
     missing = command("serve", "--config", str(tmp_path / "none.yaml"))
     assert missing.returncode == 2
     assert len(missing.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        ("ExceptionGroup('', [ConfigError('it is broken: mend it')])", 2, 1),
+        ("UpstreamUnavailable('nobody is there')", 1, 1),
+        ("ValueError('a defect')", 1, None),
+    ],
+)
+def test_an_application_that_does_not_start_says_why(error: str, code: int, lines: int | None):
+    program = f"""
+import contextlib
+from fastapi import FastAPI
+from headrace.cli import main, serve
+from headrace.errors import ConfigError, UpstreamUnavailable
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    raise {error}
+    yield
+
+serve.create_app = lambda config: FastAPI(lifespan=lifespan)
+raise SystemExit(main(["serve", "--port", "0"]))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(OPENAI_API_KEY="sk-123"),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (code, "")
+    assert "Application startup failed" not in found.stderr
+    if lines:
+        assert len(found.stderr.splitlines()) == lines
+        assert found.stderr.startswith("headrace: ")
+    else:
+        assert "a defect" in found.stderr
 
 
 def test_a_missing_embedded_model_is_said_with_the_command_that_brings_it():

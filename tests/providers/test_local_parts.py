@@ -19,6 +19,7 @@ from headrace.errors import (
     UpstreamIncomplete,
     UpstreamProtocol,
     UpstreamRejected,
+    UpstreamUnavailable,
 )
 from headrace.events import ChoiceEnd, Event, ItemStart
 from headrace.messages import Message, Part, Request, Settings, Tool, ToolCall
@@ -26,6 +27,7 @@ from headrace.providers.local import LocalProvider
 from headrace.providers.local.answer import Answer, Call
 from headrace.providers.local.engine import Engine
 from headrace.providers.local.question import ask
+from headrace.providers.local.slots import Slots
 from tests.providers.asking import GUARD, MODEL, answer, arguments_of, only, request, text_of
 
 
@@ -144,23 +146,36 @@ async def test_who_finds_the_queue_full_is_told_at_once_and_the_others_go_in_ord
 
 
 @pytest.mark.anyio
-async def test_a_turn_that_comes_to_somebody_who_is_leaving_goes_on(faked: Any) -> None:
-    server = FakeServer(piece("a"), STOP, USAGE)
-    provider = await faked(server, slots=1)
-    first = provider.stream(request("first"), MODEL)
-    await anext(first)
-    # Native tasks: only they can be cancelled between the moment the turn comes and the moment it is noticed.
-    leaving, last = (asyncio.get_running_loop().create_task(answer(provider, request(n))) for n in ("leaving", "last"))
+@pytest.mark.promise("P24")
+@pytest.mark.parametrize("order", ["turn, then cancel", "cancel, then turn"])
+async def test_a_turn_is_not_lost_on_somebody_who_leaves_in_the_same_moment(order: str) -> None:
+    slots = Slots(1, 2)
+    await slots.take()
+    # Native tasks: a cancel scope would not act between the turn and the moment its owner notices.
+    leaving, staying = (asyncio.get_running_loop().create_task(slots.take()) for _ in range(2))
     await anyio.wait_all_tasks_blocked()
-    async for _ in first:
-        pass
-    leaving.cancel()
+    for act in (slots.give_back, leaving.cancel) if order.startswith("turn") else (leaving.cancel, slots.give_back):
+        act()
     with pytest.raises(asyncio.CancelledError):
         await leaving
     with anyio.fail_after(GUARD):
-        assert text_of(await last) == "a"
-    assert "leaving" not in server.asked
-    await provider.close()
+        await staying
+    slots.give_back()
+    await slots.take()
+
+
+@pytest.mark.anyio
+async def test_closing_sends_everybody_away_also_who_is_leaving() -> None:
+    slots = Slots(1, 2)
+    await slots.take()
+    leaving, staying = (asyncio.get_running_loop().create_task(slots.take()) for _ in range(2))
+    await anyio.wait_all_tasks_blocked()
+    leaving.cancel()
+    slots.close()
+    with pytest.raises(UpstreamUnavailable):
+        await staying
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
 
 
 @pytest.mark.anyio

@@ -22,21 +22,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-import anyio.abc
 
 
 @dataclass
 class Wait:
     """Go on when the event is set."""
 
-    event: anyio.Event
+    event: anyio.Event | asyncio.Event
 
 
 @dataclass
 class Reached:
     """Set the event: the script has come this far, and everything before it has left this process."""
 
-    event: anyio.Event
+    event: anyio.Event | asyncio.Event
 
 
 @dataclass
@@ -133,9 +132,10 @@ class ScriptedServer:
     reads_bodies: bool = True
     """False: a request is taken at the end of its head, and nothing more is read of its connection."""
     url: str = ""
-    _tasks: anyio.abc.TaskGroup | None = None
+    _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    _playing: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     _server: asyncio.Server | None = None
-    _changed: anyio.Event = field(default_factory=anyio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def script(self, *steps: Step) -> None:
         """What to do for the next request that has no script yet."""
@@ -150,10 +150,10 @@ class ScriptedServer:
         """Add to the log; tests do it too, to see what came before what."""
         self.log.append(event)
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> ScriptedServer:
-        self._tasks = await anyio.create_task_group().__aenter__()
+        await self._tasks.__aenter__()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
@@ -161,16 +161,16 @@ class ScriptedServer:
         return self
 
     async def __aexit__(self, *exception: Any) -> None:
-        assert self._server is not None and self._tasks is not None
+        assert self._server is not None
         self._server.close()
         for connection in self.connections:
             connection.abort()
-        self._tasks.cancel_scope.cancel()
+        for task in self._playing:
+            task.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     def serve(self, connection: Connection, request: Request) -> None:
         """Called by a connection with each complete request."""
-        assert self._tasks is not None
         if request.method == "HEAD":
             self.heads.append(request)
             connection.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
@@ -178,7 +178,8 @@ class ScriptedServer:
             return
         self.requests.append(request)
         self.note("request")
-        self._tasks.start_soon(connection.play, self._steps(request))
+        # Not a task group of anyio: in a callback of the event loop it does not find the loop.
+        self._playing.append(self._tasks.create_task(connection.play(self._steps(request))))
 
     def _steps(self, request: Request) -> Sequence[Step]:
         if self.choose is not None:
@@ -195,9 +196,9 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._busy = False
         self._closing = False
-        self._drained = anyio.Event()
+        self._drained = asyncio.Event()
         self._drained.set()
-        self.left = anyio.Event()
+        self.left = asyncio.Event()
         """Set when the client has closed the connection."""
         server.connections.append(self)
 
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
         self._drained.set()
 
     def pause_writing(self) -> None:
-        self._drained = anyio.Event()
+        self._drained = asyncio.Event()
 
     def resume_writing(self) -> None:
         self._drained.set()

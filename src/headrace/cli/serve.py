@@ -8,7 +8,6 @@ import gc
 import logging
 import math
 import shlex
-import signal
 import socket
 import sys
 import time
@@ -154,8 +153,6 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             self.force_exit = True
         self.should_exit = True
-        if sig == signal.SIGINT:
-            typer.echo(err=True)  # after the terminal's ^C
 
 
 class _Application:

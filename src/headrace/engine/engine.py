@@ -11,6 +11,7 @@ from typing import Protocol
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import msgspec
 
 from headrace.config import Config, Disconnect
@@ -29,6 +30,9 @@ log = logging.getLogger("headrace.engine")
 
 CANCEL_WAIT = 5.0
 """Seconds that a cancel waits for another node's acknowledgement (P7)."""
+
+LISTEN_AGAIN = 1.0
+"""Seconds until cancel requests are listened for again after the store failed."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -75,6 +79,8 @@ class Engine:
         self._clock = clock
         self._relays: dict[str, Relay] = {}
         self._readers: Counter[str] = Counter()
+        self._opening: dict[str, anyio.Event] = {}
+        """Streams that may hold an idempotency key already, and are not in the store yet."""
         self._tasks: anyio.abc.TaskGroup | None = None
 
     @asynccontextmanager
@@ -103,18 +109,32 @@ class Engine:
             Overloaded: no room for another stream, or the server is stopping.
         """
         if self._tasks is None:
-            raise Overloaded("The server is stopping; send the request again in a moment.", retry_after=1)
+            raise _stopping()
         stream_id = secrets.token_hex(16)
-        if order.key is not None:
-            joined = await self._join(order.key, order.owner, stream_id)
+        key = order.key
+        if key is None:
+            return await self._start(stream_id, order)
+        opened = self._opening[stream_id] = anyio.Event()
+        try:
+            joined = await self._join(key, order.owner, stream_id)
             if joined is not None:
                 return joined
-        try:
-            relay = await self._open(stream_id, order)
-        except BaseException:
-            if order.key is not None:
-                await self._store.release(order.key.name, order.key.claim(stream_id))
-            raise
+            try:
+                return await self._start(stream_id, order)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self._store.release(key.name, key.claim(stream_id))
+                raise
+        finally:
+            del self._opening[stream_id]
+            opened.set()
+
+    async def _start(self, stream_id: str, order: Order) -> Started:
+        relay = await self._open(stream_id, order)
+        if self._tasks is None:  # stopped meanwhile: the stream is in the store, so it needs its end
+            relay.fail(_stopping())
+            await self._run(relay, None)
+            raise _stopping()
         subscription = self._subscribe(stream_id)
         self._tasks.start_soon(self._run, relay, order.key)
         return Started(stream_id, subscription, replayed=False)
@@ -127,12 +147,16 @@ class Engine:
             if held == value:
                 return None
             other, digest = claimed_stream(held)
+            opening = self._opening.get(other)
             if digest != key.digest:
                 raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
             try:
                 return Started(other, await self.subscribe(other, owner), replayed=True)
             except NotFound:
-                await self._store.release(key.name, held)
+                if opening is not None:
+                    await opening.wait()
+                else:
+                    await self._store.release(key.name, held)
 
     @property
     def _claim_ttl(self) -> float:
@@ -154,18 +178,28 @@ class Engine:
         )
         job = Job(start, request, order.route.provider, order.route.upstream_model, order.policy)
         relay = Relay(job, lease, self._store, self._clock)
-        await relay.open()
         self._relays[stream_id] = relay
+        try:
+            await relay.open()
+        except BaseException:  # nobody knows the stream yet, and nobody would ever end it
+            del self._relays[stream_id]
+            relay.ended.set()
+            with anyio.CancelScope(shield=True):
+                await self._store.delete(stream_id)
+            raise
         return relay
 
     async def _run(self, relay: Relay, key: IdempotencyKey | None) -> None:
+        """One stream's task. What goes wrong here must not reach the task group: it would end every other stream."""
         try:
             await relay.run()
+        except Exception:
+            log.exception("stream %s: defect at its end", relay.id)
         finally:
-            with anyio.CancelScope(shield=True):
-                if key is not None:
-                    await self._settle(relay, key)
             del self._relays[relay.id]
+            if key is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._settle(relay, key)
 
     async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
         """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
@@ -173,10 +207,13 @@ class Engine:
         again = (isinstance(terminal, Failed) and terminal.retryable) or (
             isinstance(terminal, Cancelled) and terminal.by == "disconnect"
         )
-        if again and not relay.has_content:
-            await self._store.release(key.name, key.claim(relay.id))
-        else:
-            await self._store.extend(key.name, key.claim(relay.id), self._config.retention_seconds)
+        try:
+            if again and not relay.has_content:
+                await self._store.release(key.name, key.claim(relay.id))
+            else:
+                await self._store.extend(key.name, key.claim(relay.id), self._config.retention_seconds)
+        except HeadraceError as error:
+            log.warning("stream %s: its idempotency key keeps its first lifetime: %s", relay.id, error)
 
     def _subscribe(self, stream_id: str) -> Subscription:
         relay = self._relays.get(stream_id)
@@ -209,9 +246,7 @@ class Engine:
         """Readers of the stream on this node."""
         return self._readers.get(stream_id, 0)
 
-    async def list(
-        self, owner: str, state: StreamState | None, before: str | None, limit: int
-    ) -> Sequence[StreamInfo]:
+    async def list(self, owner: str, state: StreamState | None, before: str | None, limit: int) -> Sequence[StreamInfo]:
         """The owner's streams, newest first."""
         return await self._store.list(owner, state, before, limit)
 
@@ -230,6 +265,7 @@ class Engine:
         while records := await self._store.read(stream_id, after, 1000):
             accumulator.feed(records)
             after = records[-1].seq
+            await anyio.lowlevel.checkpoint()  # a long log must not hold up everybody else's tokens
             if accumulator.terminal is not None:
                 break
         return accumulator.answer()
@@ -250,14 +286,18 @@ class Engine:
         if info.state != "running":
             return True
         await self._store.request_cancel(stream_id, by)
-        with anyio.move_on_after(CANCEL_WAIT):
-            await self._wait_for_end(stream_id, info.next_seq - 1)
+        with anyio.CancelScope() as scope:
+            timer = self._clock.call_later(CANCEL_WAIT, scope.cancel)
+            try:
+                await self._wait_for_end(stream_id)
+            finally:
+                timer.cancel()
             return True
         return False
 
-    async def _wait_for_end(self, stream_id: str, after: int) -> None:
+    async def _wait_for_end(self, stream_id: str) -> None:
         while (info := await self._store.status(stream_id)).state == "running":
-            await self._store.wait(stream_id, max(after, info.next_seq - 1))
+            await self._store.wait(stream_id, info.next_seq - 1)
 
     async def cancel_by_key(self, owner: str, name: str) -> str:
         """Stop the stream that holds an idempotency key, named as by `claim_name`; returns its id.
@@ -281,10 +321,17 @@ class Engine:
 
     async def _serve_cancellations(self) -> None:
         """Carry out cancel requests that reached the store through another node."""
-        async for stream_id, by in self._store.cancellations():
-            relay = self._relays.get(stream_id)
-            if relay is not None:
-                relay.cancel(by)
+        while True:
+            try:
+                async for stream_id, by in self._store.cancellations():
+                    relay = self._relays.get(stream_id)
+                    if relay is not None:
+                        relay.cancel(by)
+            except HeadraceError as error:
+                log.warning("cancel requests of other nodes cannot be read: %s", error)
+                await self._clock.sleep(LISTEN_AGAIN)
+            else:
+                return  # the store was closed
 
     async def _renew_leases(self) -> None:
         """Keep the leases of streams that have nothing to say; a lost one ends its relay (P3)."""
@@ -297,3 +344,7 @@ class Engine:
                     relay.fail(error)
                 except HeadraceError as error:
                     log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)
+
+
+def _stopping() -> Overloaded:
+    return Overloaded("The server is stopping; send the request again in a moment.", retry_after=1)

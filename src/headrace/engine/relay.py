@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import aclosing
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from headrace.config import Disconnect
 from headrace.engine.clock import Clock, Timer
-from headrace.errors import Fenced, HeadraceError, InternalError, NotFound
+from headrace.errors import Fenced, HeadraceError, InternalError, LogFull, NotFound
 from headrace.events import (
     ArgsDelta,
     Cancelled,
@@ -32,6 +34,9 @@ from headrace.stores.base import Lease, StreamStore
 from headrace.transforms.accumulator import Accumulator
 
 log = logging.getLogger("headrace.relay")
+
+LINGER = 5.0
+"""Seconds after the marker that a provider may take to hand its connection back."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -64,8 +69,11 @@ class Relay:
         self._scope = anyio.CancelScope()
         self._stopped: Terminal | None = None
         self._usage: Usage | None = None
+        self._unconfirmed: Sequence[Record] = ()
+        """What was being appended when the append was cut off: it may be in the log, or not."""
         self._readers = 0
         self._grace: Timer | None = None
+        self._linger: Timer | None = None
 
     async def open(self) -> None:
         """Write record 0: from now on the stream can be read."""
@@ -76,9 +84,17 @@ class Relay:
         terminal: Terminal | None = None
         try:
             with self._scope:
-                await self._pull()
+                if self._stopped is None:  # cancelled before the task's first turn: the upstream is not asked at all
+                    await self._pull()
         except HeadraceError as error:
             terminal = _failure(error)
+        except anyio.get_cancelled_exc_class():
+            # One that nobody here asked for, such as a task of the provider's own that was cancelled. Let through, it
+            # would end the task group, and with it every other stream.
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            log.exception("stream %s: cancelled from inside the provider", self.id)
+            terminal = _failure(InternalError("The server made a mistake; it is in its log."))
         except Exception:  # the task boundary: a defect becomes a terminal record, not a silent stream
             log.exception("stream %s: defect in the relay", self.id)
             terminal = _failure(InternalError("The server made a mistake; it is in its log."))
@@ -97,6 +113,7 @@ class Relay:
                     self._usage = step.usage
                     with anyio.CancelScope(shield=True):
                         await self._finish(Finished(step.finish))
+                    self._linger = self._clock.call_later(LINGER, self._scope.cancel)
         if self.terminal is None:
             raise InternalError("The provider stopped without saying how.")
 
@@ -104,16 +121,32 @@ class Relay:
         at_ms = int(self._clock.wall() * 1000)
         seq = self._next_seq
         records = [Record(number, at_ms, chunk.events, chunk.raw) for number, chunk in enumerate(batch, seq)]
+        self._unconfirmed = records
         await self._store.append(self.lease, seq, records)
-        self._next_seq = seq + len(records)
+        self._appended(records)
+
+    def _appended(self, records: Sequence[Record]) -> None:
+        self._unconfirmed = ()
+        self._next_seq += len(records)
         if not self.has_content:
-            self.has_content = any(isinstance(event, TextDelta | ArgsDelta) for c in batch for event in c.events)
+            self.has_content = any(isinstance(event, TextDelta | ArgsDelta) for r in records for event in r.events)
+
+    async def _confirm(self) -> None:
+        """Send again what a cut-off append may have left out: the same seqs twice are a no-op, a wrong seq an error."""
+        records = self._unconfirmed
+        if not records:
+            return
+        try:
+            await self._store.append(self.lease, records[0].seq, records)
+        except LogFull:
+            return
+        self._appended(records)
 
     async def _close(self, terminal: Terminal) -> None:
         """Write the terminal record unless the marker already did, and let everybody know."""
-        self._cancel_grace()
         try:
             if self.terminal is None:
+                await self._confirm()
                 await self._finish(terminal)
         except (Fenced, NotFound):
             log.info("stream %s: taken over or deleted while it ran", self.id)
@@ -121,16 +154,29 @@ class Relay:
             log.error("stream %s: the terminal record could not be written: %s", self.id, error)  # noqa: TRY400
         finally:
             self.terminal = self.terminal or terminal
+            self._cancel_grace()
+            if self._linger is not None:
+                self._linger.cancel()
             self.ended.set()
 
     async def _finish(self, terminal: Terminal) -> None:
         """Close the log. An upstream that reported no usage gets counts that say where they come from (P27)."""
         events: tuple[Event, ...] = (terminal,)
         if self._usage is None:
-            events = (await self._missing_usage(terminal), terminal)
+            events = (await self._count(terminal), terminal)
         record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
         await self._store.finish(self.lease, record)
         self.terminal = terminal
+
+    async def _count(self, terminal: Terminal) -> Usage:
+        """Usage that the upstream's end did not bring; a log that cannot be counted must not stay open for that."""
+        try:
+            return await self._missing_usage(terminal)
+        except HeadraceError:
+            raise
+        except Exception:
+            log.exception("stream %s: its tokens cannot be counted", self.id)
+            return Usage(self.job.start.input_tokens, 0, source="partial")
 
     async def _missing_usage(self, terminal: Terminal) -> Usage:
         """The last usage in the log, or an estimate from what is in it. Read only at the end, so it costs no token."""
@@ -139,11 +185,14 @@ class Relay:
         while records := await self._store.read(self.id, after, 1000):
             accumulator.feed(records)
             after = records[-1].seq
-        if accumulator.usage is not None:
-            return accumulator.usage
-        return Usage(
-            input=self.job.start.input_tokens,
-            output=accumulator.estimated_output_tokens(),
+            await anyio.lowlevel.checkpoint()  # a long log must not hold up everybody else's tokens
+        known = accumulator.usage or Usage(self.job.start.input_tokens, 0, source="estimated")
+        if isinstance(terminal, Finished) and known.source == "provider":
+            return known
+        # What an upstream reports at its beginning or in between is not all of what it has written.
+        return msgspec.structs.replace(
+            known,
+            output=max(known.output, accumulator.estimated_output_tokens()),
             source="estimated" if isinstance(terminal, Finished) else "partial",
         )
 
@@ -158,7 +207,7 @@ class Relay:
     def _stop(self, terminal: Terminal) -> None:
         if self._stopped is None and self.terminal is None:
             self._stopped = terminal
-            self._scope.cancel()
+        self._scope.cancel()  # also after the marker: whoever waits for `ended` does not wait for a lingering upstream
 
     def attach(self) -> None:
         """A reader came: whatever clock its predecessor started stops."""
@@ -168,7 +217,7 @@ class Relay:
     def detach(self) -> None:
         """A reader left; the last one's leaving is judged by the policy (P8)."""
         self._readers -= 1
-        if self._readers or self.ended.is_set():
+        if self._readers or self.terminal is not None:
             return
         policy = self.job.policy
         if policy.mode == "cancel":
@@ -203,5 +252,3 @@ def _shutdown() -> Failed:
     return Failed(
         code="server_shutdown", message="The server stopped while the model answered.", retryable=True, status=503
     )
-
-

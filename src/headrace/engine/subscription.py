@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+import anyio.lowlevel
+
 from headrace.events import Record
 from headrace.stores.base import StreamStore
 
@@ -21,6 +23,7 @@ class Subscription:
         self._store = store
         self._on_close: Callable[[], None] | None = on_close
         self._after = -1
+        self._behind = False
         self.ended = False
         """True once the terminal record was handed out."""
 
@@ -30,6 +33,9 @@ class Subscription:
         Raises:
             NotFound: the stream was deleted or has expired.
         """
+        if self._behind:
+            # Neither the store nor the server has to suspend: without this a long replay would hold up everybody else.
+            await anyio.lowlevel.checkpoint()
         while not self.ended:
             records = await self.available(limit)
             if records:
@@ -40,6 +46,7 @@ class Subscription:
     async def available(self, limit: int = BATCH) -> Sequence[Record]:
         """The records after the last ones that are in the log now; never waits."""
         records = await self._store.read(self.stream_id, self._after, limit)
+        self._behind = len(records) == limit
         if records:
             self._after = records[-1].seq
             self.ended = records[-1].terminal is not None

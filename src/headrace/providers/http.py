@@ -22,7 +22,6 @@ from contextvars import ContextVar
 import aiohttp
 import anyio
 import msgspec
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
@@ -68,24 +67,40 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Line:
-    """The connection of one request, held to be cut."""
+    """The connection of one request: to be cut, and to be asked whether it is lost."""
 
     def __init__(self, connection: Connection) -> None:
         self._transport = connection.transport
-        self._protocol: ResponseHandler | None = connection.protocol
+        protocol = connection.protocol
+        # None when `connection_lost` has run already; the same future for all requests of one connection.
+        self._lost: asyncio.Future[None] | None = None if protocol is None else protocol.closed
+        if self._lost is not None:
+            self._lost.remove_done_callback(_seen)
+            self._lost.add_done_callback(_seen)
 
     async def cut(self) -> None:
         """Close the socket, with unsent bytes dropped, and return once it is closed. Not to be interrupted."""
-        if self._transport is None or self._protocol is None:
+        if self._transport is None or self._lost is None:
             return
-        lost = self._protocol.closed  # None when `connection_lost` has run already
         self._transport.abort()
-        if lost is None:
-            return
         with anyio.CancelScope(shield=True):
-            await asyncio.wait([lost])
-        if not lost.cancelled():
-            lost.exception()  # seen, so that nobody warns of it
+            await asyncio.wait([self._lost])
+
+    def watch(self, callback: Callable[[asyncio.Future[None]], None]) -> None:
+        """Call back in the turn after the connection was lost, when aiohttp has done what it does about that."""
+        if self._lost is not None:
+            self._lost.add_done_callback(callback)
+
+    def unwatch(self, callback: Callable[[asyncio.Future[None]], None]) -> None:
+        """Forget the callback: the connection goes on to other requests."""
+        if self._lost is not None:
+            self._lost.remove_done_callback(callback)
+
+
+def _seen(lost: asyncio.Future[None]) -> None:
+    """Take note of how a connection ended, or asyncio complains that nobody did."""
+    if not lost.cancelled():
+        lost.exception()
 
 
 _line: ContextVar[_Line | None] = ContextVar("line", default=None)
@@ -108,6 +123,8 @@ class Reply:
         self._response = response
         self._line = line
         self._broken: Exception | None = None
+        if line is not None:
+            line.watch(self._connection_lost)
 
     @property
     def status(self) -> int:
@@ -138,6 +155,12 @@ class Reply:
         raise UpstreamIncomplete(
             "The model server closed the connection in the middle of its answer."
         ) from self._broken
+
+    def _connection_lost(self, _: asyncio.Future[None]) -> None:
+        """End a read that aiohttp would let wait for ever: it does not tell the body of a malformed chunk."""
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(HttpProcessingError(message="malformed body"))
 
     def _arrived_before(self, problem: Exception) -> bytes:
         """The bytes in aiohttp's buffer: once it has an error, it gives the error only."""
@@ -184,6 +207,8 @@ class Reply:
 
     async def close(self) -> None:
         """Cut the connection, unless the whole body was read: aiohttp then took it back to the pool."""
+        if self._line is not None:
+            self._line.unwatch(self._connection_lost)
         if self._response.connection is None:
             return
         if self._line is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import anyio
-
 from headrace.engine.clock import Clock
 
 _TICKS = 4
@@ -13,23 +11,35 @@ _TICKS = 4
 
 
 class Idle(Protocol):
-    """A body that may need a heartbeat."""
+    """A body that may need a heartbeat, or whose reader may have stopped reading."""
 
     last_write: float
-    """Monotonic time of the last bytes."""
+    """Monotonic time at which the last write began."""
+    writing: bool
+    """Whether that write still waits for the reader."""
 
-    async def beat(self) -> None:
-        """Write the heartbeat; called only when nothing was written for an interval."""
+    def beat(self) -> None:
+        """Write the heartbeat in a task of the body's own; called when nothing was written for an interval."""
+        ...
+
+    def cut(self) -> None:
+        """Abort the body; called when one write has taken longer than the write timeout (P23)."""
         ...
 
 
 class Heartbeats:
-    """The wheel. `interval` is in seconds."""
+    """The wheel."""
 
-    def __init__(self, clock: Clock, interval: float) -> None:
+    def __init__(self, clock: Clock, interval: float, write_timeout: float = 30.0) -> None:
+        """Both are in seconds; a reader that takes longer than `write_timeout` for one write is cut: it can resume."""
         self.clock = clock
         self._interval = interval
+        self._write_timeout = write_timeout
         self._bodies: set[Idle] = set()
+
+    def __len__(self) -> int:
+        """Bodies that are kept alive."""
+        return len(self._bodies)
 
     def add(self, body: Idle) -> None:
         """From now on, keep it alive."""
@@ -41,11 +51,12 @@ class Heartbeats:
 
     async def run(self) -> None:
         """Turn for ever; cancelled at shutdown."""
-        async with anyio.create_task_group() as tasks:
-            while True:
-                await self.clock.sleep(self._interval / _TICKS)
-                due = self.clock.monotonic() - self._interval
-                for body in tuple(self._bodies):
-                    if body.last_write <= due:
-                        # A task of its own: a reader that does not read must not hold up the others.
-                        tasks.start_soon(body.beat)
+        while True:
+            await self.clock.sleep(self._interval / _TICKS)
+            now = self.clock.monotonic()
+            for body in tuple(self._bodies):
+                idle = now - body.last_write
+                if body.writing and idle >= self._write_timeout:
+                    body.cut()
+                elif not body.writing and idle >= self._interval:
+                    body.beat()

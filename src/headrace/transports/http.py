@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import anyio
+import anyio.abc
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -65,8 +65,11 @@ def error_response(
     return Response(dialect.error(error, partial), error.status, fields, media_type)
 
 
-async def _while_connected(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` and cancel it as soon as the client is gone. The request's body must have been read."""
+async def _while_connected(receive: Receive, work: Callable[[anyio.abc.TaskGroup], Awaitable[None]]) -> None:
+    """Run `work` and cancel it, with what it started, as soon as the client is gone.
+
+    The request's body must have been read.
+    """
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -75,7 +78,7 @@ async def _while_connected(receive: Receive, work: Callable[[], Awaitable[None]]
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
-        await work()
+        await work(tasks)
         tasks.cancel_scope.cancel()
 
 
@@ -100,13 +103,17 @@ class StreamResponse(Response):
         self._heartbeats = heartbeats
         self._hold = hold
         self._extra = headers
-        self._send: Send | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._beating: anyio.Event | None = None
         self.last_write = 0.0
+        self.writing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the connection until the view is over or the client has gone."""
 
-        async def work() -> None:
+        async def work(tasks: anyio.abc.TaskGroup) -> None:
+            self._tasks = tasks
+            self._send = send
             await self._respond(scope, receive, send)
 
         try:
@@ -116,10 +123,9 @@ class StreamResponse(Response):
             self._reader.close()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        frames: list[Any] = []
         try:
             if self._hold is not None:
-                frames = await self._commit(self._hold)
+                await self._commit(self._hold)
             refusal = self._refusal()
         except HeadraceError as error:
             refusal = error_response(self._reader.dialect, error, headers=self._extra)
@@ -127,26 +133,23 @@ class StreamResponse(Response):
             await refusal(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        self._send = send
         self.last_write = self._heartbeats.clock.monotonic()
-        if self._framing.heartbeat is not None:
-            self._heartbeats.add(self)
+        self._heartbeats.add(self)
         try:
-            await self._pump(send, frames)
+            await self._pump()
         except NotFound:  # deleted under the reader: what it has is not the whole stream, so the body must not end
             log.info("stream %s: deleted while it was read", self._reader.subscription.stream_id)
+        except HeadraceError as error:  # the log cannot be read any more: likewise
+            log.warning("stream %s: a reader was cut off: %s", self._reader.subscription.stream_id, error)
 
-    async def _commit(self, hold: float) -> list[Any]:
+    async def _commit(self, hold: float) -> None:
         """Wait for the upstream's first frame or the end of the hold; until then a failure is an HTTP error (P13)."""
-        frames: list[Any] = []
         with anyio.CancelScope() as scope:
             timer = self._heartbeats.clock.call_later(hold, scope.cancel)
             try:
-                while not self._reader.answered and self._reader.terminal is None:
-                    frames += await self._reader.next()
+                await self._reader.wait_answered()
             finally:
                 timer.cancel()
-        return frames
 
     def _refusal(self) -> Response | None:
         terminal = self._reader.terminal
@@ -154,23 +157,44 @@ class StreamResponse(Response):
             return None
         return error_response(self._reader.dialect, terminal_error(terminal), headers=self._extra)
 
-    async def _pump(self, send: Send, frames: list[Any]) -> None:
-        reader, clock = self._reader, self._heartbeats.clock
-        while frames or (frames := await reader.next()):
-            body = self._framing.encode(reader.view, frames, reader.position)
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+    async def _pump(self) -> None:
+        reader = self._reader
+        while frames := await reader.next():
+            await self._write(self._framing.encode(reader.view, frames, reader.position))
             reader.advance(frames)
-            self.last_write = clock.monotonic()
-            frames = []
         self._heartbeats.remove(self)
         if reader.terminal is not None and reader.dialect.clean_end(reader.terminal):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._write(b"", more=False)
 
-    async def beat(self) -> None:
+    async def _write(self, body: bytes, *, more: bool = True) -> None:
+        if self._beating is not None:  # two sends at once have no order
+            await self._beating.wait()
+        self.last_write = self._heartbeats.clock.monotonic()
+        self.writing = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self.writing = False
+
+    def beat(self) -> None:
         """Show life: see `Idle.beat`."""
-        if self._send is not None and self._framing.heartbeat is not None:
-            self.last_write = self._heartbeats.clock.monotonic()
-            await self._send({"type": "http.response.body", "body": self._framing.heartbeat, "more_body": True})
+        self.last_write = self._heartbeats.clock.monotonic()
+        if self._tasks is not None and self._framing.heartbeat is not None:
+            self._tasks.start_soon(self._write_heartbeat, self._framing.heartbeat)
+
+    async def _write_heartbeat(self, heartbeat: bytes) -> None:
+        if self.writing or self._beating is not None:  # frames came first, and say more
+            return
+        self.writing = True
+        self._beating = anyio.Event()
+        await self._send({"type": "http.response.body", "body": heartbeat, "more_body": True})
+        self.writing = False
+        self._beating.set()
+        self._beating = None
+
+    def cut(self) -> None:
+        """Abort: see `Idle.cut`."""
+        log.info("stream %s: a reader does not read and is cut off", self._reader.subscription.stream_id)
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
 
 
 class AnswerResponse(Response):
@@ -189,7 +213,7 @@ class AnswerResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait for the end and answer; a client that leaves while waiting gets nothing, and is a reader that left."""
 
-        async def work() -> None:
+        async def work(_: anyio.abc.TaskGroup) -> None:
             try:
                 answer = await self._whole()
             except HeadraceError as error:
@@ -224,5 +248,3 @@ def answer_response(
     if replayable and has_content:
         fields["x-should-retry"] = "false"
     return error_response(dialect, terminal_error(terminal), partial=answer.text, headers=fields)
-
-

@@ -66,6 +66,14 @@ class Reader:
             else:
                 self.position += size
 
+    async def wait_answered(self) -> None:
+        """Return once an upstream has answered or the stream has ended; what comes meanwhile is kept for `next`.
+
+        Safe to cancel: nothing is lost.
+        """
+        while not self.answered and self.terminal is None:
+            self._left += self._fold(await self.subscription.next())
+
     async def next(self) -> list[Any]:
         """The next frames, at least one, waiting for them; empty only when the view is over.
 

@@ -85,7 +85,7 @@ def in_band_error(frame: dict[str, Any]) -> UpstreamError | RateLimited | None:
     said = fields.get("message")
     words = [fields.get(name) for name in ("code", "status", "type", "error_type")]
     status = next((status for status in map(_status, words) if status), 0)
-    text = str(said)[:_MAX_MESSAGE] if said else "no reason given"
+    text = said[:_MAX_MESSAGE] if isinstance(said, str) and said else "no reason given"
     return _error(status, text, quota="insufficient_quota" in words)
 
 

@@ -19,11 +19,6 @@ class Slots:
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def waiting(self) -> int:
-        """Length of the queue."""
-        return len(self._waiting)
-
     async def take(self) -> None:
         """Wait for a turn; whoever is cancelled while waiting leaves the queue at once.
 
