@@ -37,7 +37,24 @@ CREATED = 1_700_000_000
 UPSTREAM = "openai.chat"
 
 texts = st.sampled_from(
-    ["", "a", " word", "é", "€uro", "😀", "👩‍👧", "\u2028", "\x85", '"\\', "\r\n", "\n", "\x00", "data: x", "[DONE]", "{}"]
+    [
+        "",
+        "a",
+        " word",
+        "é",
+        "€uro",
+        "😀",
+        "👩‍👧",
+        "\u2028",
+        "\x85",
+        '"\\',
+        "\r\n",
+        "\n",
+        "\x00",
+        "data: x",
+        "[DONE]",
+        "{}",
+    ]
 ) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 """Short pieces with everything that could hurt: multi-byte, line ends, quotes, control characters, our own markers."""
 
@@ -88,7 +105,7 @@ terminals: SearchStrategy[Terminal] = st.one_of(
 )
 
 
-def streams(*, foreign: bool = True, raw: bool = True) -> SearchStrategy[list[Record]]:
+def streams(*, foreign: bool = True, raw: bool = True, with_logprobs: bool = True) -> SearchStrategy[list[Record]]:
     """Well-formed logs: record 0 with `StreamStart` first, one terminal record last.
 
     `foreign` adds events that chat completions have no word for, `raw` records that keep an upstream's own frame.
@@ -100,10 +117,10 @@ def streams(*, foreign: bool = True, raw: bool = True) -> SearchStrategy[list[Re
         choice=st.integers(0, 2),
         pick=st.integers(0, 5),
         text=texts,
-        logprobs=logprobs,
+        logprobs=logprobs if with_logprobs else st.none(),
         cut=st.booleans(),
     )
-    return st.builds(_records, starts, st.integers(1, 3), st.lists(ops, max_size=14), terminals)
+    return st.builds(_records, starts, st.integers(1, 3), st.lists(ops, max_size=20), terminals)
 
 
 def _records(start: StreamStart, choices: int, ops: list[Op], terminal: Terminal) -> list[Record]:
@@ -303,10 +320,10 @@ def _chunks(
         {**head, "choices": [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
         for index in range(choices)
     ]
-    for op in ops:
-        chunks.append({**head, **_chunk(op, op.choice % choices, calls)})
-    for index in range(choices):
-        chunks.append({**head, "choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]})
+    chunks += [{**head, **_chunk(op, op.choice % choices, calls)} for op in ops]
+    chunks += [
+        {**head, "choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]} for index in range(choices)
+    ]
     if usage is not None:
         chunks.append({**head, "choices": [], "usage": usage})
     return chunks

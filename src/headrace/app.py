@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 import msgspec
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, health, intake, models, prompt, streams
-from headrace.endpoints.guard import Guard
+from headrace.endpoints import completions, health, models, prompt, streams
+from headrace.endpoints.guard import ANSWERED, Guard
+from headrace.endpoints.intake import dialect_of
 from headrace.endpoints.services import Services
 from headrace.engine.clock import Clock, SystemClock
 from headrace.engine.engine import Engine, Route
 from headrace.errors import HeadraceError, InternalError, MethodNotAllowed, NotFound
 from headrace.policy.auth import Access
-from headrace.providers import Provider
+from headrace.providers import Factory, Provider
 from headrace.providers import create as create_provider
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
 from headrace.transports.heartbeat import Heartbeats
+from headrace.transports.http import error_response
 
 log = logging.getLogger("headrace.app")
 
@@ -39,13 +44,13 @@ EXPOSED_HEADERS = ("Headrace-Stream-Id", "Location", "Retry-After")
 class Providers:
     """One provider per model server: models that differ only by name share its connections."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, create: Factory) -> None:
         self._config = config
         self._by_server: dict[Model, Provider] = {}
         for entry in config.models:
             server = _server(entry)
             if server not in self._by_server:
-                self._by_server[server] = create_provider(entry, config)
+                self._by_server[server] = create(entry, config)
 
     def route(self, model: str) -> Route | None:
         """The provider of a model and the model's name there: see `Router.route`."""
@@ -59,9 +64,10 @@ class Providers:
                 tasks.start_soon(provider.start)
 
     async def close(self) -> None:
-        """Close all."""
-        for provider in self._by_server.values():
-            await provider.close()
+        """Close all, also when one of them fails to."""
+        async with AsyncExitStack() as stack:
+            for provider in self._by_server.values():
+                stack.push_async_callback(provider.close)
 
 
 def _server(entry: Model) -> Model:
@@ -70,8 +76,34 @@ def _server(entry: Model) -> Model:
     return msgspec.structs.replace(entry, name="", upstream_model=upstream, on_disconnect=None)
 
 
-def create_app(config: Config, *, store: StreamStore | None = None, clock: Clock | None = None) -> ASGIApp:
+# FastAPI's own would put every URL, and with /stream the prompt, into spans (P36), and cost each message a call.
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
+
+
+class _FastAPI(FastAPI):
+    """With the two ways to show a key in the document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document.setdefault("components", {})["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        }
+        document["security"] = [{"bearer": []}, {"header": []}, {}]  # {}: a server without keys asks for none
+        return document
+
+
+def create_app(
+    config: Config,
+    *,
+    store: StreamStore | None = None,
+    clock: Clock | None = None,
+    providers: Factory = create_provider,
+) -> ASGIApp:
     """The whole server; it starts with the ASGI lifespan.
+
+    `providers` makes the provider of a configured model; models of one server share one.
 
     Raises:
         ConfigError: the configuration would let strangers in without keys (P33).
@@ -84,28 +116,42 @@ def create_app(config: Config, *, store: StreamStore | None = None, clock: Clock
         max_stream_bytes=config.max_stream_log_bytes,
         max_bytes=config.max_log_bytes,
     )
-    providers = Providers(config)
+    upstreams = Providers(config, providers)
     services = Services(
         config=config,
         engine=Engine(config, store, clock),
-        router=providers,
+        router=upstreams,
         access=Access(config),
         heartbeats=Heartbeats(clock, config.keepalive_seconds),
     )
-    app = FastAPI(
+    app = _FastAPI(
         title="Headrace",
         version=__version__,
         summary="Every response is a durable stream with an id.",
-        lifespan=_lifespan(services, providers, store),
+        lifespan=_lifespan(services, upstreams, store),
         redoc_url=None,
         docs_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
-    for module in (completions, streams, prompt, models, health):
-        app.include_router(module.router(services))
-    app.add_exception_handler(HeadraceError, _handled)
-    app.add_exception_handler(HTTPException, _handled)
-    app.add_exception_handler(Exception, _handled)
+    _add_routes(app, services)
     return _with_cors(Guard(app, services.access), config)
+
+
+def _add_routes(app: FastAPI, services: Services) -> None:
+    """Every route, and the one form of every error."""
+    routers = [module.router(services) for module in (completions, streams, prompt, models, health)]
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+    async def unrouted(request: Request, _: Exception) -> Response:
+        return _unrouted(request, routes)
+
+    app.add_exception_handler(HTTPException, unrouted)
+    app.add_exception_handler(HeadraceError, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _defect)
 
 
 def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
@@ -139,19 +185,30 @@ def _lifespan(services: Services, providers: Providers, store: StreamStore):  # 
     return lifespan
 
 
-async def _handled(request: Request, error: Exception) -> Response:
-    """Every error that leaves an endpoint, in the shape that was called; a defect is logged, never shown (P19)."""
-    if isinstance(error, HTTPException):
-        error = _routing_error(request, error)
-    elif not isinstance(error, HeadraceError):
-        log.error("defect in %s %s", request.method, request.scope["path"], exc_info=error)
-        error = InternalError("The server made a mistake; it is in its log.")
-    response = intake.failure(request, error)
-    return response
+async def _refused(request: Request, error: Exception) -> Response:
+    """An error of ours in the shape that was called (P19)."""
+    if not isinstance(error, HeadraceError):
+        raise error
+    return error_response(dialect_of(request.scope["path"]), error)
 
 
-def _routing_error(request: Request, error: HTTPException) -> HeadraceError:
-    path = request.scope["path"]
-    if error.status_code == 405:
-        return MethodNotAllowed(f"{request.method} is not a method of {path}.")
-    return NotFound(f"There is nothing at {path}.")
+async def _gone(_: Request, __: Exception) -> Response:
+    """The caller left while it sent its request: nobody reads this."""
+    return Response(status_code=499)
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    """A mistake of ours: the trace is in the log, never in the answer."""
+    log.error("defect in %s %s", request.method, request.scope["path"], exc_info=error)
+    request.scope[ANSWERED] = True
+    return await _refused(request, InternalError("The server made a mistake; it is in its log."))
+
+
+def _unrouted(request: Request, routes: Sequence[APIRoute]) -> Response:
+    """No route, or none for the method; then `Allow` has those that there are, as RFC 9110 15.5.6 wants."""
+    path: str = request.scope["path"]
+    allowed = sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+    if not allowed:
+        return error_response(dialect_of(path), NotFound(f"There is nothing at {path}."))
+    error = MethodNotAllowed(f"{request.method} is not a method of {path}; it has {', '.join(allowed)}.")
+    return error_response(dialect_of(path), error, headers={"allow": ", ".join(allowed)})

@@ -19,7 +19,7 @@ import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -167,6 +167,8 @@ class ScriptedServer:
             connection.abort()
         for task in self._playing:
             task.cancel()
+        for connection in self.connections:
+            await connection.gone.wait()
         await self._tasks.__aexit__(None, None, None)
 
     def serve(self, connection: Connection, request: Request) -> None:
@@ -200,12 +202,13 @@ class Connection(asyncio.Protocol):
         self._drained.set()
         self.left = asyncio.Event()
         """Set when the client has closed the connection."""
+        self.gone = asyncio.Event()
+        """Set when this side has closed it too."""
         server.connections.append(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(0)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -217,6 +220,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._client_left()
         self._drained.set()
+        self.gone.set()
 
     def pause_writing(self) -> None:
         self._drained = asyncio.Event()

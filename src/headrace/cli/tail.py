@@ -30,6 +30,7 @@ from headrace.dialects.base import View
 from headrace.dialects.cursor import Cursor
 from headrace.errors import HeadraceError, InvalidCursor
 from headrace.events import RENDER_VERSION, Cancelled, Failed, Finished, Record, StreamStart, Terminal, Usage
+from headrace.providers.recording import decode_record
 
 app = typer.Typer(add_completion=False)
 Format = Literal["text", "native", "openai.chat"]
@@ -48,8 +49,6 @@ _LONGEST_DELAY_S = 8.0
 _MAX_TRIES = 10
 
 _EXIT_CODES: Final = {"running": 0, "finished": 0, "failed": 1, "cancelled": 3}
-
-_decode_record = msgspec.json.Decoder(Record).decode
 
 
 @app.command(epilog=_EXAMPLES)
@@ -245,7 +244,7 @@ class _Reader:
 
     def _take(self, event: SSEEvent) -> None:
         try:
-            record = _decode_record(event.data)
+            record = decode_record(event.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise HeadraceError("the server sent a record that this version of headrace cannot read") from error
         self._output.take(record)

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.errors import InvalidCursor
 
-_CURSOR = re.compile(r"([a-z])([0-9]{1,4})([a-z]{0,8})\.([0-9]{1,12})", re.ASCII)
+_CURSOR = re.compile(r"([a-z])(0|[1-9][0-9]{0,3})([a-z]{0,8})\.(0|[1-9][0-9]{0,11})", re.ASCII)
 
 
 class Cursor(msgspec.Struct, frozen=True):

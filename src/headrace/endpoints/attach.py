@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.dialects import BY_CODE, DIALECTS, NATIVE, TEXT, cursor
+from headrace.dialects import BY_CODE, DIALECTS, NATIVE, TEXT, bare_id, cursor
 from headrace.dialects.base import Dialect
 from headrace.dialects.cursor import Cursor
 from headrace.endpoints.services import Services
 from headrace.engine.subscription import Subscription
-from headrace.errors import BadRequest, InvalidCursor
+from headrace.errors import BadRequest, InvalidCursor, NotFound
 from headrace.events import RENDER_VERSION, Finished, StreamStart
 from headrace.transports.framing import NDJSON, SSE, Framing, PlainText
 from headrace.transports.http import StreamResponse, error_response, terminal_error
@@ -20,11 +22,30 @@ SSE_TYPE = "text/event-stream"
 NDJSON_TYPE = "application/x-ndjson"
 TEXT_TYPE = "text/plain"
 _LONGEST_SKIP = 12
+_LONGEST_ECHO = 128
+_STREAM_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_REFUSED = re.compile(r"q=0(\.0*)?", re.ASCII)
+
+
+def stream_of(public_id: str, param: str | None = None) -> str:
+    """The stream id inside a public one, in whatever shape.
+
+    Raises:
+        NotFound: no stream can have it; the store is not asked, and the answer is that of an unknown id (P32).
+    """
+    stream_id = bare_id(public_id)
+    if _STREAM_ID.fullmatch(stream_id) is None:
+        raise NotFound(f"There is no stream {stream_id[:_LONGEST_ECHO]}.", param=param)
+    return stream_id
 
 
 def accepts(request: Request, media_type: str) -> bool:
-    """Whether the caller names this media type; `*/*` names none."""
-    return media_type in request.headers.get("accept", "").lower()
+    """Whether the caller names this media type; `*/*` names none, and `q=0` takes a name back."""
+    for each in request.headers.get("accept", "").lower().split(","):
+        name, *params = each.replace(" ", "").split(";")
+        if name == media_type and not any(_REFUSED.fullmatch(param) for param in params):
+            return True
+    return False
 
 
 def asked_cursor(request: Request) -> str | None:
@@ -43,9 +64,7 @@ def resume_cursor(text: str, dialect: Dialect | None) -> tuple[Dialect, Cursor]:
     if owner is None or kept.version != RENDER_VERSION or set(kept.params) - set(owner.params):
         raise InvalidCursor("This cursor is of a view that this server does not have.", param="last_event_id")
     if dialect is not None and owner is not dialect:
-        raise InvalidCursor(
-            f"This cursor is of the format {owner.name}, not {dialect.name}.", param="last_event_id"
-        )
+        raise InvalidCursor(f"This cursor is of the format {owner.name}, not {dialect.name}.", param="last_event_id")
     return owner, kept
 
 
@@ -106,6 +125,7 @@ async def read_view(
     frame for a failure, the failure itself.
     """
     reader = Reader(subscription, dialect, at)
+    headers = {"headrace-stream-id": subscription.stream_id}
     try:
         more = await reader.seek()
     except BaseException:
@@ -115,7 +135,7 @@ async def read_view(
         reader.close()
         terminal = reader.terminal
         if dialect is TEXT and terminal is not None and not isinstance(terminal, Finished):
-            return error_response(NATIVE, terminal_error(terminal))
-        return Response(status_code=204)
-    headers = {"headrace-stream-id": subscription.stream_id}
+            # Asking again gives the same stream again.
+            return error_response(NATIVE, terminal_error(terminal), headers=headers | {"x-should-retry": "false"})
+        return Response(status_code=204, headers=headers)
     return StreamResponse(reader, framing, services.heartbeats, headers=headers)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from headrace.dialects import OPENAI_CHAT, bare_id
+from headrace.dialects import OPENAI_CHAT
 from headrace.dialects.base import Dialect
 from headrace.endpoints import attach, schemas
 from headrace.endpoints.intake import Intake
@@ -36,7 +36,7 @@ def _add(routes: APIRouter, services: Services, path: str, dialect: Dialect) -> 
         return intake.respond(request, asked, await intake.start(request, asked))
 
     async def read(request: Request, stream_id: str) -> Response:
-        stream_id = bare_id(stream_id)
+        stream_id = attach.stream_of(stream_id)
         owner: str = request.scope["headrace.owner"]
         if attach.accepts(request, attach.SSE_TYPE):
             subscription = await services.engine.subscribe(stream_id, owner)
@@ -52,7 +52,9 @@ def _add(routes: APIRouter, services: Services, path: str, dialect: Dialect) -> 
 
     documented: dict[str, Any] = schemas.documented(dialect.name)
     routes.add_api_route(path, create, methods=["POST"], summary=f"Create ({dialect.name})", **documented)
-    routes.add_api_route(path + "/{stream_id}", read, methods=["GET"], summary=f"Read again ({dialect.name})")
+    routes.add_api_route(
+        path + "/{stream_id}", read, methods=["GET"], summary=f"Read again ({dialect.name})", **schemas.READ
+    )
 
 
 async def _whole(services: Services, dialect: Dialect, stream_id: str, owner: str) -> Response:
@@ -62,4 +64,6 @@ async def _whole(services: Services, dialect: Dialect, stream_id: str, owner: st
     if info.state == "running":
         body = {"id": dialect.prefix + stream_id, "state": info.state}
         return JSONResponse(body, 202, headers | {"retry-after": "1"})
-    return answer_response(dialect, await services.engine.answer(stream_id), headers, replayable=True)
+    if info.state != "finished":
+        headers["x-should-retry"] = "false"  # asking again gives the same stream again
+    return answer_response(dialect, await services.engine.answer(stream_id), headers)

@@ -11,6 +11,9 @@ from headrace.errors import HeadraceError
 from headrace.policy.auth import Access
 from headrace.transports.http import error_response
 
+ANSWERED = "headrace.answered"
+"""Set in the scope of a request whose handler failed by a defect, once that is logged and answered."""
+
 
 class Guard:
     """Checks the page and the key, and leaves the owner's name in the scope; the key goes no further (P36)."""
@@ -32,4 +35,8 @@ class Guard:
         except HeadraceError as error:
             await error_response(dialect_of(scope["path"]), error)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except Exception:  # the request's edge: Starlette raises a defect again, for servers that would not log it
+            if ANSWERED not in scope:
+                raise

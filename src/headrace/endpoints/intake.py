@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.config import Disconnect
 from headrace.dialects import NATIVE, OPENAI_CHAT
-from headrace.dialects.base import Dialect, invalid_json
+from headrace.dialects.base import Dialect, read_json
 from headrace.endpoints.services import Services
 from headrace.engine.engine import Order, Started
 from headrace.engine.idempotency import IdempotencyKey
-from headrace.errors import HeadraceError, NotFound, PayloadTooLarge, UnsupportedMediaType
+from headrace.errors import BadRequest, NotFound, PayloadTooLarge, UnsupportedMediaType
 from headrace.messages import Request as Asked
 from headrace.policy import disconnect
 from headrace.policy.auth import checked_token
 from headrace.transports.framing import SSE
-from headrace.transports.http import AnswerResponse, StreamResponse, error_response
+from headrace.transports.http import AnswerResponse, StreamResponse
 from headrace.transports.reader import Reader, start_of
 
 LOCATIONS = {NATIVE.name: "/v1/streams/", OPENAI_CHAT.name: "/v1/chat/completions/"}
 """Where a stream of each creating shape is read again."""
 
+_LONGEST_LENGTH = 20
+"""Digits of a Content-Length that are looked at: more than any limit has."""
+_LONGEST_MODEL = 256
+"""Characters of a model's name: every chunk repeats it, and where a wildcard is served any name is taken."""
+
 
 def dialect_of(path: str) -> Dialect:
     """The shape whose errors a path answers with."""
     return OPENAI_CHAT if path.startswith(("/v1/chat/", "/v1/models")) else NATIVE
+
+
+def check_media_type(request: Request) -> None:
+    """Refuse a body that is not plain JSON: what a foreign page may send without asking is never that (P33).
+
+    Raises:
+        UnsupportedMediaType: it is declared as something else, as nothing, or as compressed.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType("Send the body as Content-Type: application/json.", param="content-type")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("Send the body without Content-Encoding.", param="content-encoding")
+
+
+def has_body(request: Request) -> bool:
+    """Whether the request's head announces a body."""
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0").strip("0") != ""
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -38,12 +58,10 @@ async def read_body(request: Request, limit: int) -> bytes:
         UnsupportedMediaType: it is not declared as JSON (P33).
         PayloadTooLarge: it is longer.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType("Send the body as Content-Type: application/json.", param="content-type")
+    check_media_type(request)
     too_large = PayloadTooLarge(f"The body is over {limit} bytes (max_request_bytes).")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isascii() and declared.isdigit() and int(declared[:_LONGEST_LENGTH]) > limit:
         raise too_large
     pieces: list[bytes] = []
     size = 0
@@ -68,9 +86,14 @@ class Intake:
         """The request in the body. Raises `BadRequest`."""
         return self._dialect.parse(await read_body(request, self._services.config.max_request_bytes))
 
-    async def start(self, request: Request, asked: Asked) -> Started:
-        """Make, or join, the stream of a request; nothing was sent upstream when this raises (P25)."""
+    async def start(self, request: Request, asked: Asked, *, read: bool = True) -> Started:
+        """Make, or join, the stream of a request; nothing was sent upstream when this raises (P25).
+
+        `read` is False where the caller takes only the stream's id.
+        """
         headers = request.headers
+        if len(asked.model) > _LONGEST_MODEL:
+            raise BadRequest(f"model is at most {_LONGEST_MODEL} characters.", param="model")
         route = self._services.router.route(asked.model)
         if route is None:
             raise NotFound(
@@ -78,17 +101,15 @@ class Intake:
                 code="model_not_found",
                 param="model",
             )
-        key_text = headers.get("idempotency-key")
         owner: str = request.scope["headrace.owner"]
-        key = None
-        if key_text is not None:
-            checked = checked_token(key_text, "Idempotency-Key")
-            key = IdempotencyKey.of(owner, request.scope["path"], checked, asked.body)
+        key = _idempotency_key(request, owner, asked.body)
         model = self._services.model(asked.model)
         default = self._default or disconnect.shape_default(stream=asked.stream, has_key=key is not None)
         policy = disconnect.decide(
             headers.get(disconnect.HEADER), model.on_disconnect if model is not None else None, default
         )
+        if not read:
+            policy = disconnect.unread(policy)
         order = Order(request=asked, owner=owner, policy=policy, route=route, key=key)
         return await self._services.engine.start(order)
 
@@ -120,18 +141,11 @@ def stream_headers(dialect: Dialect, started: Started) -> dict[str, str]:
     return headers
 
 
-def failure(request: Request, error: Exception) -> Response:
-    """Any error that an endpoint raised, in the form of the shape that was called."""
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)
-    if not isinstance(error, HeadraceError):
-        raise error
-    return error_response(dialect_of(request.scope["path"]), error)
-
-
-def decode_json(body: bytes, kind: Any) -> Any:
-    """A small JSON body of ours. Raises `BadRequest` naming the field."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise invalid_json(problem) from problem
+def _idempotency_key(request: Request, owner: str, body: bytes) -> IdempotencyKey | None:
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
+    checked = checked_token(text, "Idempotency-Key")
+    route: str = request.scope["path"]
+    # Reading every value, where the shape reads only the fields it knows, can fail: a number beyond all limits.
+    return read_json(lambda data: IdempotencyKey.of(owner, route, checked, bytes(data)), body)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from headrace.config import Model
+from headrace.endpoints import schemas
 from headrace.endpoints.services import Services
 from headrace.errors import NotFound
 
@@ -24,8 +25,8 @@ def router(services: Services) -> APIRouter:
             raise NotFound(f"The model {name!r} is not served here.", code="model_not_found", param="model")
         return JSONResponse(_entry(entry))
 
-    routes.add_api_route("/v1/models", models, methods=["GET"])
-    routes.add_api_route("/v1/models/{name:path}", model, methods=["GET"])
+    routes.add_api_route("/v1/models", models, methods=["GET"], **schemas.READ)
+    routes.add_api_route("/v1/models/{name:path}", model, methods=["GET"], **schemas.READ)
     return routes
 
 

@@ -20,6 +20,7 @@ from headrace.policy import disconnect
 from headrace.transports.http import StreamResponse
 from headrace.transports.reader import Reader, start_of
 
+PATH = "/stream"
 LONGEST_PROMPT = 2000
 """Characters: what every browser and proxy takes in a URL."""
 
@@ -36,14 +37,17 @@ def router(services: Services) -> APIRouter:
         return await _begin(services, intake, request)
 
     routes = APIRouter(tags=["streams"])
-    routes.add_api_route("/stream", stream, methods=["GET"], openapi_extra=schemas.PROMPT)
+    routes.add_api_route(PATH, stream, methods=["GET"], **schemas.PROMPT)
     return routes
 
 
 async def _resume(services: Services, request: Request, kept: str) -> Response:
-    stream_id, colon, text = kept.partition(":")
+    public_id, colon, text = kept.partition(":")
     if not colon:
-        raise InvalidCursor("Ids of /stream are <stream id>:<cursor>; send the last one as it was.")
+        raise InvalidCursor(
+            "Ids of /stream are <stream id>:<cursor>; send the last one as it was.", param="last_event_id"
+        )
+    stream_id = attach.stream_of(public_id)
     subscription = await services.engine.subscribe(stream_id, request.scope["headrace.owner"])
     try:
         dialect, at = attach.resume_cursor(text, attach.asked_format(request))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast, get_args
 
 import msgspec
@@ -9,11 +10,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.dialects import NATIVE, bare_id
+from headrace.dialects import NATIVE
+from headrace.dialects.base import check_utf8, read_json
 from headrace.dialects.native import answer_object
-from headrace.endpoints import attach, schemas
+from headrace.endpoints import attach, prompt, schemas
 from headrace.endpoints.completions import SHAPES
-from headrace.endpoints.intake import Intake, decode_json, read_body, stream_headers
+from headrace.endpoints.intake import Intake, check_media_type, has_body, read_body, stream_headers
 from headrace.endpoints.services import Services
 from headrace.engine.idempotency import claim_name
 from headrace.errors import BadRequest, NotFound
@@ -28,11 +30,16 @@ PATH = "/v1/streams"
 _STATES = get_args(StreamState)
 _PAGE = 20
 _LARGEST_PAGE = 100
+ROUTES = (PATH, *(path for path, _ in SHAPES), prompt.PATH)
+"""Where streams are made: an idempotency key belongs to one of them."""
 
 
 class _CancelBody(msgspec.Struct, forbid_unknown_fields=True):
     idempotency_key: str
     route: str | None = None
+
+
+_decode_cancel = msgspec.json.Decoder(_CancelBody).decode
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -55,14 +62,15 @@ class Streams:
         """Start a stream and answer with its id at once, or with the stream itself for `Accept: text/event-stream`."""
         asked = await self._intake.read(request)
         as_stream = attach.accepts(request, attach.SSE_TYPE)
-        started = await self._intake.start(request, asked)
+        started = await self._intake.start(request, asked, read=as_stream)
         headers = stream_headers(NATIVE, started)
         if as_stream:
             at = start_of(NATIVE, "")
             reader = Reader(started.subscription, NATIVE, at)
             return StreamResponse(reader, SSE(ids=at.prefix), self._services.heartbeats, headers=headers)
         started.subscription.close()
-        body = {"id": started.stream_id, "state": "running", "model": asked.model, "location": headers["location"]}
+        info = await self._engine.info(started.stream_id, _owner(request))
+        body = {"id": info.id, "state": info.state, "model": asked.model, "location": headers["location"]}
         return _json(body, 200 if started.replayed else 201, headers)
 
     async def list(self, request: Request) -> Response:
@@ -71,16 +79,19 @@ class Streams:
         state = query.get("state")
         if state is not None and state not in _STATES:
             raise BadRequest(f"state is one of {', '.join(_STATES)}.", param="state")
-        limit = query.get("limit", str(_PAGE))
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:4]) <= _LARGEST_PAGE:
-            raise BadRequest(f"limit is a whole number from 1 to {_LARGEST_PAGE}.", param="limit")
+        limit = _limit(query.get("limit"))
         before = query.get("before")
-        found = await self._engine.list(
-            _owner(request), cast("StreamState | None", state), before and bare_id(before), int(limit) + 1
-        )
-        page = found[: int(limit)]
+        after_page = None if before is None else attach.stream_of(before, "before")
+        try:
+            found = await self._engine.list(_owner(request), cast("StreamState | None", state), after_page, limit + 1)
+        except NotFound as error:
+            raise NotFound(error.message, param="before") from error
+        page = found[:limit]
         more = len(found) > len(page)
-        rows = [await self._row(info) for info in page]
+        rows: list[dict[str, Any]] = []
+        for info in page:
+            with contextlib.suppress(NotFound):  # it went away after it was found
+                rows.append(await self._row(info))
         return _json({"data": rows, "has_more": more, "next": page[-1].id if more else None})
 
     async def _row(self, info: StreamInfo) -> dict[str, Any]:
@@ -100,17 +111,17 @@ class Streams:
 
     async def read(self, request: Request, stream_id: str) -> Response:
         """State, text so far, usage, position and readers of one stream."""
-        return _json(await self._state(bare_id(stream_id), _owner(request)))
+        return _json(await self._state(attach.stream_of(stream_id), _owner(request)))
 
     async def _state(self, stream_id: str, owner: str) -> dict[str, Any]:
         info = await self._engine.info(stream_id, owner)
-        answer = await self._engine.answer(stream_id)
-        return await self._row(info) | answer_object(answer)
+        row = await self._row(info)
+        return row | answer_object(await self._engine.answer(stream_id))
 
     async def events(self, request: Request, stream_id: str) -> Response:
         """The stream in any format, from any position, while it runs or after it has ended."""
         wanted = attach.asked_format(request)
-        subscription = await self._engine.subscribe(bare_id(stream_id), _owner(request))
+        subscription = await self._engine.subscribe(attach.stream_of(stream_id), _owner(request))
         try:
             start = await self._engine.first(subscription.stream_id)
             dialect, at = attach.position(request, wanted, start)
@@ -122,40 +133,56 @@ class Streams:
 
     async def cancel(self, request: Request, stream_id: str) -> Response:
         """Stop a stream; what it said stays readable. 202 when its node has not confirmed yet."""
-        stream_id = bare_id(stream_id)
+        if has_body(request):
+            check_media_type(request)
+        stream_id = attach.stream_of(stream_id)
         ended = await self._engine.cancel(stream_id, _owner(request))
         return _json(await self._state(stream_id, _owner(request)), 200 if ended else 202)
 
     async def cancel_by_key(self, request: Request) -> Response:
         """Stop the stream that an idempotency key belongs to, on one route or on whichever holds it."""
-        body: _CancelBody = decode_json(await read_body(request, self._services.config.max_request_bytes), _CancelBody)
+        data = await read_body(request, self._services.config.max_request_bytes)
+        check_utf8(data)
+        body = read_json(_decode_cancel, data)
         key = checked_token(body.idempotency_key, "idempotency_key")
-        routes = [body.route] if body.route else [PATH, *(path for path, _ in SHAPES)]
+        if body.route is not None and body.route not in ROUTES:
+            raise BadRequest(f"route is one of {', '.join(ROUTES)}.", param="route")
         owner = _owner(request)
-        for route in routes:
+        for route in ROUTES if body.route is None else (body.route,):
             try:
                 stream_id = await self._engine.cancel_by_key(owner, claim_name(owner, route, key))
             except NotFound:
                 continue
-            return _json(await self._state(stream_id, owner))
+            state = await self._state(stream_id, owner)
+            return _json(state, 202 if state["state"] == "running" else 200)
         raise NotFound("No stream has this idempotency key.")
 
     async def delete(self, request: Request, stream_id: str) -> Response:
         """Remove a stream; a running one is stopped first."""
-        await self._engine.delete(bare_id(stream_id), _owner(request))
+        await self._engine.delete(attach.stream_of(stream_id), _owner(request))
         return Response(status_code=204)
+
+
+def _limit(text: str | None) -> int:
+    """The page size in `?limit=`. Raises `BadRequest`."""
+    if text is None:
+        return _PAGE
+    if not text.isascii() or not text.isdigit() or len(text) > 3 or not 1 <= int(text) <= _LARGEST_PAGE:
+        raise BadRequest(f"limit is a whole number from 1 to {_LARGEST_PAGE}.", param="limit")
+    return int(text)
 
 
 def router(services: Services) -> APIRouter:
     """All routes under `/v1/streams`."""
     handlers = Streams(services)
     routes = APIRouter(tags=["streams"])
-    documented: dict[str, Any] = schemas.documented(NATIVE.name)
-    routes.add_api_route(PATH, handlers.create, methods=["POST"], status_code=201, **documented)
-    routes.add_api_route(PATH, handlers.list, methods=["GET"], openapi_extra=schemas.LIST)
-    routes.add_api_route(PATH + "/cancel", handlers.cancel_by_key, methods=["POST"], openapi_extra=schemas.CANCEL)
-    routes.add_api_route(PATH + "/{stream_id}", handlers.read, methods=["GET"])
-    routes.add_api_route(PATH + "/{stream_id}", handlers.delete, methods=["DELETE"], status_code=204)
-    routes.add_api_route(PATH + "/{stream_id}/events", handlers.events, methods=["GET"], openapi_extra=schemas.EVENTS)
-    routes.add_api_route(PATH + "/{stream_id}/cancel", handlers.cancel, methods=["POST"])
+    one = PATH + "/{stream_id}"
+    created: dict[str, Any] = schemas.documented(NATIVE.name)
+    routes.add_api_route(PATH, handlers.create, methods=["POST"], status_code=201, **created)
+    routes.add_api_route(PATH, handlers.list, methods=["GET"], **schemas.LIST)
+    routes.add_api_route(PATH + "/cancel", handlers.cancel_by_key, methods=["POST"], **schemas.CANCEL)
+    routes.add_api_route(one, handlers.read, methods=["GET"], **schemas.READ)
+    routes.add_api_route(one, handlers.delete, methods=["DELETE"], status_code=204, **schemas.READ)
+    routes.add_api_route(one + "/events", handlers.events, methods=["GET"], **schemas.EVENTS)
+    routes.add_api_route(one + "/cancel", handlers.cancel, methods=["POST"], **schemas.READ)
     return routes

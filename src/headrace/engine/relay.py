@@ -151,7 +151,7 @@ class Relay:
         except (Fenced, NotFound):
             log.info("stream %s: taken over or deleted while it ran", self.id)
         except HeadraceError as error:
-            log.error("stream %s: the terminal record could not be written: %s", self.id, error)  # noqa: TRY400
+            log.error("stream %s: the terminal record could not be written: %s", self.id, error)
         finally:
             self.terminal = self.terminal or terminal
             self._cancel_grace()

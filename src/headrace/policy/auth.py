@@ -30,8 +30,9 @@ class Access:
 
     def __init__(self, config: Config) -> None:
         self._keys = config.api_keys
-        self._checks_host = not config.api_keys and not config.no_auth
-        self._hosts = frozenset(host.lower() for host in config.allowed_hosts)
+        # An open server has names that nobody listed, unless somebody did.
+        self._checks_host = not config.no_auth or bool(config.allowed_hosts)
+        self._hosts = frozenset(_host_name(host) for host in config.allowed_hosts)
         self._origins = frozenset(config.cors_origins)
         self._open = not config.api_keys
 
@@ -65,9 +66,9 @@ class Access:
         if self._checks_host and not (is_loopback(name) or name in self._hosts):
             raise Forbidden(f"Host {name or '(none)'} is not served; add it to allowed_hosts or use localhost.")
         if origin is not None:
-            if origin not in self._origins and _origin_authority(origin) != (host or "").lower():
+            if origin not in self._origins and not _is_own(origin, host):
                 raise Forbidden("This page's origin may not use this server; add it to cors_origins.")
-        elif fetch_site == "cross-site":
+        elif fetch_site in ("cross-site", "same-site"):  # a site is all ports of a host: other programs' pages too
             raise Forbidden("Another site may not use this server; open it from its own address.")
 
 
@@ -79,8 +80,10 @@ def _host_name(host: str | None) -> str:
         return ""
 
 
-def _origin_authority(origin: str) -> str:
+def _is_own(origin: str, host: str | None) -> bool:
+    """Whether the page came from this server itself; `null`, as sandboxed pages and files have it, never did."""
     try:
-        return urlsplit(origin).netloc.lower()
+        authority = urlsplit(origin).netloc.lower()
     except ValueError:
-        return ""
+        return False
+    return authority != "" and authority == (host or "").lower()

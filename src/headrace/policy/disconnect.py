@@ -28,3 +28,8 @@ def decide(header: str | None, configured: Disconnect | None, default: Disconnec
         return parse_disconnect(header)
     except ValueError as problem:
         raise BadRequest(f"Headrace-On-Disconnect: {problem}.", param=HEADER) from problem
+
+
+def unread(policy: Disconnect) -> Disconnect:
+    """The same for a stream that is made without a reader: `cancel` would stop it before anybody could come."""
+    return GRACE if policy.mode == "cancel" else policy

@@ -51,6 +51,7 @@ _ERROR_BODY_BYTES = 64 * 1024
 # A server that stops in the middle of its error must not hold the caller's.
 _ERROR_BODY_SECONDS = 5.0
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
+_LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +75,10 @@ class _Line:
         protocol = connection.protocol
         # None when `connection_lost` has run already; the same future for all requests of one connection.
         self._lost: asyncio.Future[None] | None = None if protocol is None else protocol.closed
+        self.reused = False
+        """Whether an earlier request had this connection."""
         if self._lost is not None:
-            self._lost.remove_done_callback(_seen)
+            self.reused = self._lost.remove_done_callback(_seen) > 0
             self._lost.add_done_callback(_seen)
 
     async def cut(self) -> None:
@@ -238,6 +241,8 @@ class Upstream:
                     pass
             except _BROKEN as problem:
                 log.debug("%s: not reached at start-up: %s", self.settings.base_url, self._redactor.text(str(problem)))
+            finally:
+                _line.set(None)  # this task lives as long as the process, and so would what it holds
 
     async def close(self) -> None:
         """Close every connection."""
@@ -264,7 +269,12 @@ class Upstream:
         finally:
             await reply.close()
 
-    async def _send(self, path: str, body: bytes, accept: str) -> Reply:
+    async def _send(self, path: str, body: bytes, accept: str, *, again: bool = True) -> Reply:
+        """Ask; once more where a connection from the pool turned out to be closed.
+
+        A server may close an idle connection at the very moment at which it is used again (llama.cpp does so after
+        each stream, without saying it), and then has not read the request (RFC 9112 9.3.1, 9.5).
+        """
         _line.set(None)
         try:
             response = await self._open().post(
@@ -276,8 +286,11 @@ class Upstream:
             )
             return Reply(response, _line.get())
         except BaseException as problem:
-            if line := _line.get():
+            line = _line.get()
+            if line is not None:
                 await line.cut()
+                if again and line.reused and isinstance(problem, _LOST):
+                    return await self._send(path, body, accept, again=False)
             if isinstance(problem, _BROKEN):
                 self._note(problem)
                 raise _unreachable(problem) from problem
@@ -299,6 +312,9 @@ class Upstream:
             # Prompts are never in these, keys are.
             said = self._redactor.text(refusal.body.decode("utf-8", "replace"))[:1000]
             log.warning("%s answered %d: %s", self.settings.base_url, refusal.status, said)
+        if 300 <= refusal.status < 400:
+            target = self._redactor.text(refusal.headers.get("location", "nowhere"))
+            log.warning("%s answered %d, a redirect to %s", self.settings.base_url, refusal.status, target)
         raise self._redactor.error(error_of(refusal, self._wall()))
 
     def _note(self, problem: BaseException) -> None:

@@ -79,7 +79,8 @@ class OpenAIProvider:
                 if chunk is not None:
                     chunks.append(chunk)
                 if decoder.closed:
-                    break
+                    return chunks, None
+            frames.feed(b"")  # a broken limit is told by the next call, and the server may never send again
         except LineTooLong as problem:
             return chunks, UpstreamProtocol(f"The model server sent a frame over the limit: {problem}.")
         except HeadraceError as problem:

@@ -137,7 +137,9 @@ class Accumulator:
         )
 
     def _indexes(self) -> list[int]:
-        return sorted({item.start.choice for item in self._items.values()} | self._finish.keys())
+        """Choice 0 is there as soon as another is: whoever reads "the first" means it."""
+        indexes = {item.start.choice for item in self._items.values()} | self._finish.keys()
+        return sorted(indexes | {0}) if indexes else []
 
     def _choice(self, index: int) -> AnswerChoice:
         items = tuple(item.answer() for item in self._items.values() if item.start.choice == index)

@@ -85,6 +85,9 @@ async def _while_connected(receive: Receive, work: Callable[[anyio.abc.TaskGroup
 class StreamResponse(Response):
     """A view of a stream as an HTTP body. Closes the reader, whatever happens."""
 
+    _send: Send
+    _tasks: anyio.abc.TaskGroup
+
     def __init__(
         self,
         reader: Reader,
@@ -103,7 +106,6 @@ class StreamResponse(Response):
         self._heartbeats = heartbeats
         self._hold = hold
         self._extra = headers
-        self._tasks: anyio.abc.TaskGroup | None = None
         self._beating: anyio.Event | None = None
         self.last_write = 0.0
         self.writing = False
@@ -118,6 +120,8 @@ class StreamResponse(Response):
 
         try:
             await _while_connected(receive, work)
+        except* OSError:  # how some servers say that the client has gone
+            log.debug("stream %s: a reader's connection broke", self._reader.subscription.stream_id)
         finally:
             self._heartbeats.remove(self)
             self._reader.close()
@@ -177,7 +181,7 @@ class StreamResponse(Response):
     def beat(self) -> None:
         """Show life: see `Idle.beat`."""
         self.last_write = self._heartbeats.clock.monotonic()
-        if self._tasks is not None and self._framing.heartbeat is not None:
+        if self._framing.heartbeat is not None:
             self._tasks.start_soon(self._write_heartbeat, self._framing.heartbeat)
 
     async def _write_heartbeat(self, heartbeat: bytes) -> None:
@@ -193,8 +197,7 @@ class StreamResponse(Response):
     def cut(self) -> None:
         """Abort: see `Idle.cut`."""
         log.info("stream %s: a reader does not read and is cut off", self._reader.subscription.stream_id)
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
+        self._tasks.cancel_scope.cancel()
 
 
 class AnswerResponse(Response):

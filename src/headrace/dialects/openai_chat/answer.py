@@ -51,7 +51,7 @@ def completion(answer: Answer) -> bytes:
         "object": "chat.completion",
         "created": answer.start.created,
         "model": answer.start.model,
-        "choices": list(choices.values()),
+        "choices": [],
         **answer.attrs,
     }
     if answer.usage is not None:
@@ -61,6 +61,7 @@ def completion(answer: Answer) -> bytes:
             _merge_raw(_fields_of(raw), body, choices)
         for choice in choices.values():
             choice["message"] = _whole(choice["message"])
+    body["choices"] = [choices[index] for index in sorted(choices)]
     return msgspec.json.encode(body)
 
 
@@ -101,8 +102,8 @@ def _merge_raw(frame: dict[str, Raw], body: dict[str, Any], choices: dict[int, d
     for part in _choices_of(frame.get("choices", NULL)) or ():
         read = _choice_of(part)
         choice = choices.get(read.index)
-        if choice is None:
-            continue
+        if choice is None:  # it has said only what is not modelled
+            choice = choices[read.index] = _choice(AnswerChoice(read.index, (), None))
         fields = _fields_of(part)
         choice.update({name: value for name, value in fields.items() if name not in _CHOICE_KNOWN})
         if read.delta:

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw
 from headrace.dialects.openai_chat import wire
 from headrace.dialects.openai_chat.errors import in_band_error
 from headrace.dialects.openai_chat.tool_calls import OpenCall, ToolCalls
-from headrace.errors import UpstreamProtocol
+from headrace.errors import HeadraceError, UpstreamProtocol
 from headrace.events import (
     ArgsDelta,
     Attrs,
@@ -33,7 +33,8 @@ from headrace.events import (
 NAME = "openai.chat"
 DONE = b"[DONE]"
 _STRICT = msgspec.json.Decoder(wire.ChunkFrame)
-_LOOSE = msgspec.json.Decoder()
+_LOOSE = msgspec.json.Decoder(wire.LooseFrame)
+_USUAL_ROLES = (None, "assistant")
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -64,6 +65,8 @@ class ChatDecoder:
         self._choices: dict[int, _Choice] = {}
         self._attrs: dict[str, Any] = {}
         self._usage: Usage | None = None
+        self._usage_beside = False
+        """Whether usage came beside choices: a view shows usage at the end, so here and later only raw says when."""
         self._finish = "unknown"
         self._numbers: list[int] = []
         """Our index of each tool call fragment of the frame, in order."""
@@ -88,9 +91,37 @@ class ChatDecoder:
         except _NOT_JSON:
             frame = _tolerant(data)
             self._unsaid = True
+        else:
+            chunk = self._more_text(frame)
+            if chunk is not None:
+                return chunk
         events = self._events(frame)
         raw = self._raw(data) if self._unsaid else None
         return Chunk(tuple(events), raw) if events or raw is not None else None
+
+    def _more_text(self, frame: wire.ChunkFrame) -> Chunk | None:
+        """The frame of nearly every token: text for the item that is open, and nothing else. A third less time."""
+        choices = frame.choices
+        if choices is None or len(choices) != 1 or frame.usage is not None:
+            return None
+        choice = choices[0]
+        state = self._choices.get(choice.index)
+        delta = choice.delta
+        if state is None or state.kind != "text" or delta is None or not delta.content:
+            return None
+        if (
+            choice.finish_reason
+            or delta.tool_calls
+            or delta.refusal is not None
+            or delta.reasoning_content is not None
+            or delta.reasoning is not None
+            or delta.role not in _USUAL_ROLES
+            or wire.logprobs_of(choice) is not None
+            or self._changed_attrs(frame)
+        ):
+            return None
+        self._frames += 1
+        return Chunk((TextDelta(state.item, delta.content),))
 
     def _raw(self, data: bytes) -> Raw:
         """The frame's own JSON, tool calls under the indexes that we give them (P18)."""
@@ -119,29 +150,34 @@ class ChatDecoder:
         if self._frames == 1:
             events.append(self._step_start(frame))
             self._unsaid |= len(frame.choices or ()) != 1  # a view opens with the role of one choice
-        if frame.system_fingerprint is not UNSET or frame.service_tier is not UNSET:
+        if self._changed_attrs(frame):
             self._note_attrs(frame, events)
         for choice in frame.choices or ():
             self._read_choice(choice, events)
         if frame.usage is not None:
             self._usage, whole = wire.usage_of(frame.usage)
-            self._unsaid |= not whole or bool(frame.choices)
+            self._usage_beside |= bool(frame.choices)
+            self._unsaid |= not whole or self._usage_beside
             events.append(self._usage)
         return events
 
+    def _changed_attrs(self, frame: wire.ChunkFrame) -> bool:
+        fingerprint, tier = frame.system_fingerprint, frame.service_tier
+        if fingerprint is UNSET and tier is UNSET:
+            return False
+        attrs = self._attrs
+        return (fingerprint is not UNSET and attrs.get("system_fingerprint", UNSET) != fingerprint) or (
+            tier is not UNSET and attrs.get("service_tier", UNSET) != tier
+        )
+
     def _note_attrs(self, frame: wire.ChunkFrame, events: list[Event]) -> None:
         """Emit the constant vendor fields whose value changed."""
+        said = {"system_fingerprint": frame.system_fingerprint, "service_tier": frame.service_tier}
         changed = {
-            name: value
-            for name, value in (
-                ("system_fingerprint", frame.system_fingerprint),
-                ("service_tier", frame.service_tier),
-            )
-            if value is not UNSET and self._attrs.get(name, UNSET) != value
+            name: value for name, value in said.items() if value is not UNSET and self._attrs.get(name, UNSET) != value
         }
-        if changed:
-            self._attrs.update(changed)
-            events.append(Attrs(changed))
+        self._attrs.update(changed)
+        events.append(Attrs(changed))
 
     def _read_choice(self, choice: wire.Choice, events: list[Event]) -> None:
         state = self._choices.get(choice.index)
@@ -162,32 +198,44 @@ class ChatDecoder:
             events.append(ChoiceEnd(choice.index, choice.finish_reason))
 
     def _read_delta(self, state: _Choice, delta: wire.Delta, logprobs: Raw | None, events: list[Event]) -> None:
-        """Reasoning comes before the text that it leads to, also where one frame has the end of it and the start."""
-        if delta.reasoning_content is not None or delta.reasoning is not None:
-            self._reasoning(state, delta.reasoning_content, delta.reasoning, events)
-        if delta.content is not None:
-            self._text(state, "text", None, delta.content, logprobs, events)
-            logprobs = None
-        if delta.refusal is not None:
-            self._text(state, "refusal", None, delta.refusal, logprobs, events)
-            logprobs = None
+        if delta.reasoning_content is None and delta.reasoning is None and delta.refusal is None:
+            if delta.content is not None:
+                self._text(state, "text", None, delta.content, logprobs, events)
+                logprobs = None
+        else:
+            logprobs = self._texts(state, delta, logprobs, events)
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._tool_call(state, call, events)
         if logprobs is not None:
             self._unsaid = True
 
-    def _reasoning(self, state: _Choice, content: str | None, other: str | None, events: list[Event]) -> None:
-        if content is not None:
-            self._text(state, "reasoning", "reasoning_content", content, None, events)
-        if other and other == content:
+    def _texts(self, state: _Choice, delta: wire.Delta, logprobs: Raw | None, events: list[Event]) -> Raw | None:
+        """Several texts in one delta: reasoning comes before the text that it leads to.
+
+        Returns:
+            The logprobs, if there was no text that they could go with.
+        """
+        twice = delta.reasoning and delta.reasoning == delta.reasoning_content
+        if twice:
             self._unsaid = True  # vLLM says one thing under both names
-        elif other is not None:
-            self._text(state, "reasoning", "reasoning", other, None, events)
+        rows: tuple[tuple[ItemKind, str | None, str | None], ...] = (
+            ("reasoning", "reasoning_content", delta.reasoning_content),
+            ("reasoning", "reasoning", None if twice else delta.reasoning),
+            ("text", None, delta.content),
+            ("refusal", None, delta.refusal),
+        )
+        silent = not any(text for _, _, text in rows)
+        for kind, name, text in rows:
+            if text is not None:
+                carried = logprobs if text or silent else None
+                self._text(state, kind, name, text, carried, events)
+                logprobs = None if carried is not None else logprobs
+        return logprobs
 
     def _note_role(self, state: _Choice, role: str | None, *, said: bool) -> None:
         """A role goes with the first thing that its choice says; alone it needs the raw frame, except in the first."""
-        if role is not None and role != "assistant":
+        if role not in _USUAL_ROLES:
             self._unsaid = True
         elif role is not None and state.fresh and not said:
             self._unsaid |= self._frames > 1 or state.index != 0
@@ -203,7 +251,7 @@ class ChatDecoder:
         events: list[Event],
     ) -> None:
         if state.kind != kind or state.name != name:
-            if not text and not (kind == "text" and state.fresh):
+            if not text and logprobs is None and not (kind == "text" and state.fresh):
                 # Servers send empty strings beside reasoning and tool calls: nothing begins there.
                 self._unsaid = True
                 return
@@ -259,15 +307,25 @@ def _adds(call: wire.ToolCallDelta, function: wire.FunctionDelta, known: OpenCal
 def _tolerant(data: bytes) -> wire.ChunkFrame:
     """Read a frame that the strict structs refuse: an error, or one with fields that are not modelled."""
     try:
-        value = _LOOSE.decode(data)
+        data.decode()  # msgspec looks only at the strings that it reads
+        frame = _LOOSE.decode(data)
     except _NOT_JSON as problem:
-        raise UpstreamProtocol(f"The model server sent a frame that is not JSON ({problem}).") from problem
-    if not isinstance(value, dict):
-        raise UpstreamProtocol("The model server sent a frame that is not a JSON object.")
-    error = in_band_error(value)  # pyright: ignore[reportUnknownArgumentType]
-    if error is not None:
-        raise error
+        raise _error_in(data) or _not_a_chunk(problem) from problem
+    if frame.error is not wire.NULL or frame.object == "error":
+        error = _error_in(data)
+        if error is not None:
+            raise error
+    return frame
+
+
+def _error_in(data: bytes) -> HeadraceError | None:
+    """The error that the frame is, whatever else is wrong with it."""
     try:
-        return wire.convert_known(value)
-    except _NOT_JSON as problem:
-        raise UpstreamProtocol(f"The model server sent a frame that is not a chat chunk ({problem}).") from problem
+        return in_band_error(msgspec.json.decode(data, type=dict[str, Any]))
+    except _NOT_JSON:
+        return None
+
+
+def _not_a_chunk(problem: Exception) -> UpstreamProtocol:
+    what = "a chat completion chunk" if isinstance(problem, msgspec.ValidationError) else "JSON"
+    return UpstreamProtocol(f"The model server sent a frame that is not {what}: {problem}.")

@@ -223,16 +223,14 @@ class ChatView:
 
     def _begin(self, start: ItemStart, deltas: dict[int, dict[str, Any]]) -> None:
         index = self._calls.get(start.choice, 0)
-        item = self._items[start.item] = _Item(start, index)
+        self._items[start.item] = _Item(start, index)
         if start.kind == "tool_call":
             self._calls[start.choice] = index + 1
             function = {"name": start.name, "arguments": ""}
             call = {"index": index, "id": start.call_id, "type": "function", "function": function}
             self._delta(start.choice, deltas).setdefault("tool_calls", []).append(call)
-        elif item.key:
-            delta = self._delta(start.choice, deltas)
-            if start.kind == "text":
-                delta.setdefault("content", "")
+        elif start.kind == "text":
+            self._delta(start.choice, deltas).setdefault("content", "")
 
     def _text(self, event: TextDelta, deltas: dict[int, dict[str, Any]]) -> None:
         item = self._items[event.item]

@@ -1,16 +1,16 @@
 """The JSON of OpenAI chat completion chunks, as strict structs.
 
 Strict means that an unknown field is noticed: the frame then keeps its raw JSON. Noticing costs nothing, because
-msgspec rejects the frame while it parses; only then is the slower, tolerant reading tried.
+msgspec rejects the frame while it parses; only then is the tolerant reading tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headrace.errors import UpstreamProtocol
 from headrace.events import Usage
@@ -48,7 +48,7 @@ class Delta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 class Choice(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One alternative's part of a chunk."""
 
-    index: int = 0
+    index: Annotated[int, Meta(ge=0)] = 0
     delta: Delta | None = None
     logprobs: Raw = NULL
     finish_reason: str | None = None
@@ -90,51 +90,38 @@ class ChunkFrame(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     obfuscation: str | None = None
 
 
-_FIELDS: dict[type, frozenset[str]] = {
-    struct: frozenset(struct.__struct_fields__)
-    for struct in (
-        FunctionDelta,
-        ToolCallDelta,
-        Delta,
-        Choice,
-        CachedDetails,
-        ReasoningDetails,
-        UsageBlock,
-        ChunkFrame,
-    )
-}
-_NESTED: dict[tuple[type, str], type] = {
-    (ChunkFrame, "choices"): Choice,
-    (ChunkFrame, "usage"): UsageBlock,
-    (Choice, "delta"): Delta,
-    (Delta, "tool_calls"): ToolCallDelta,
-    (ToolCallDelta, "function"): FunctionDelta,
-    (UsageBlock, "prompt_tokens_details"): CachedDetails,
-    (UsageBlock, "completion_tokens_details"): ReasoningDetails,
-}
+class _LooseFunction(FunctionDelta, gc=False, forbid_unknown_fields=False): ...
 
 
-def known_part(value: Any, struct: type) -> Any:
-    """The same JSON without the fields that the strict structs would refuse."""
-    if isinstance(value, list):
-        return [known_part(element, struct) for element in value]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(value, dict):
-        return value
-    kept: dict[str, Any] = {}
-    for name, field in value.items():  # pyright: ignore[reportUnknownVariableType]
-        if name in _FIELDS[struct]:
-            nested = _NESTED.get((struct, name))  # pyright: ignore[reportUnknownArgumentType]
-            kept[name] = known_part(field, nested) if nested else field
-    return kept
+class _LooseCall(ToolCallDelta, gc=False, forbid_unknown_fields=False):
+    function: _LooseFunction | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-def convert_known(value: Any) -> ChunkFrame:
-    """A frame from decoded JSON, tolerant of unknown fields. Raises `msgspec.ValidationError` for wrong types."""
-    pruned = known_part(value, ChunkFrame)
-    for choice in (pruned.get("choices") or []) if isinstance(pruned, dict) else []:  # pyright: ignore
-        if isinstance(choice, dict) and "logprobs" in choice:
-            choice["logprobs"] = Raw(msgspec.json.encode(choice["logprobs"]))
-    return msgspec.convert(pruned, ChunkFrame)
+class _LooseDelta(Delta, gc=False, forbid_unknown_fields=False):
+    tool_calls: list[_LooseCall] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class _LooseChoice(Choice, gc=False, forbid_unknown_fields=False):
+    delta: _LooseDelta | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class _LooseCached(CachedDetails, gc=False, forbid_unknown_fields=False): ...
+
+
+class _LooseReasoning(ReasoningDetails, gc=False, forbid_unknown_fields=False): ...
+
+
+class _LooseUsage(UsageBlock, gc=False, forbid_unknown_fields=False):
+    prompt_tokens_details: _LooseCached | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    completion_tokens_details: _LooseReasoning | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class LooseFrame(ChunkFrame, gc=False, forbid_unknown_fields=False):
+    """The same chunk, tolerant of unknown fields. `error` means that it is no chunk at all."""
+
+    choices: list[_LooseChoice] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    usage: _LooseUsage | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    error: Raw = NULL
 
 
 def logprobs_of(choice: Choice) -> Raw | None:

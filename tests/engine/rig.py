@@ -1,0 +1,314 @@
+"""An engine on a clock that stands still, a provider that does what the test says next, and readers at ASGI level."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from headrace.config import Config, Disconnect
+from headrace.dialects import DIALECTS
+from headrace.engine.clock import FakeClock
+from headrace.engine.engine import Engine, Order, Route, Started
+from headrace.engine.idempotency import IdempotencyKey
+from headrace.engine.subscription import Subscription
+from headrace.events import Chunk, Event, ItemStart, Record, StepEnd, StepStart, TextDelta, Usage
+from headrace.messages import Message, Part, Request
+from headrace.stores.base import StreamStore
+from headrace.stores.memory import MemoryStore
+from headrace.transports.framing import SSE, Framing
+from headrace.transports.heartbeat import Heartbeats
+from headrace.transports.http import StreamResponse
+from headrace.transports.reader import Reader, start_of
+
+OWNER = "someone"
+CANCEL, CONTINUE, GRACE = Disconnect("cancel"), Disconnect("continue"), Disconnect("grace", 30.0)
+KEEPALIVE = 16.0
+STANDING_TIMERS = 2
+"""What a running engine always waits for: the leases' renewal and the heartbeats' wheel."""
+
+OPENING = Chunk((StepStart("scripted", "upstream-model", "openai.chat", "up-1"), ItemStart(0, "text")))
+
+
+async def settle() -> None:
+    """Let every other task run until all of them wait for something."""
+    loop: Any = asyncio.get_running_loop()
+    await asyncio.sleep(0)
+    while loop._ready:  # noqa: ASYNC110 - there is no event for "nothing left to do"
+        await asyncio.sleep(0)
+
+
+def words(*texts: str) -> list[Chunk]:
+    return [Chunk((TextDelta(0, text),)) for text in texts]
+
+
+USAGE = Usage(3, 5)
+
+
+def marker(finish: str = "stop", usage: Usage | None = USAGE) -> list[Chunk]:
+    return [Chunk((StepEnd(finish, usage),))]
+
+
+@dataclass
+class Call:
+    """One upstream request; what is put into it happens there, in order."""
+
+    history: list[str]
+    steps: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    gates: list[anyio.Event] = field(default_factory=list)
+    """Waited for, one after the other, before the transport is closed."""
+    raise_at_close: Exception | None = None
+    ignores_close: bool = False
+
+    def say(self, *batches: list[Chunk]) -> None:
+        """Chunks arrive, one batch per read."""
+        for batch in batches:
+            self.steps.put_nowait(batch)
+
+    def fail(self, error: BaseException) -> None:
+        """The upstream, or the provider, fails."""
+        self.steps.put_nowait(error)
+
+    def stop(self) -> None:
+        """The provider's generator ends."""
+        self.steps.put_nowait(None)
+
+    def finish(self, finish: str = "stop", usage: Usage | None = USAGE) -> None:
+        """The terminal marker arrives and the provider returns."""
+        self.say(marker(finish, usage))
+        self.stop()
+
+    async def run(self) -> AsyncGenerator[list[Chunk], None]:
+        self.history.append("asked")
+        try:
+            while (step := await self.steps.get()) is not None:
+                if isinstance(step, BaseException):
+                    raise step
+                yield step
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+                for gate in self.gates:
+                    await gate.wait()
+            self.history.append("closed")
+            if self.raise_at_close is not None:
+                raise self.raise_at_close
+
+
+class ScriptedProvider:
+    """A `Provider` whose calls the test drives; `history` is the order of what happened."""
+
+    name = "scripted"
+
+    def __init__(self) -> None:
+        self.history: list[str] = []
+        self.asked = 0
+        self._calls: list[Call] = []
+
+    def call(self, index: int = 0) -> Call:
+        while len(self._calls) <= index:
+            self._calls.append(Call(self.history))
+        return self._calls[index]
+
+    def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
+        self.asked += 1
+        return self.call(self.asked - 1).run()
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Rig:
+    """The parts of one node."""
+
+    clock: FakeClock
+    store: StreamStore
+    provider: ScriptedProvider
+    engine: Engine
+    heartbeats: Heartbeats
+    config: Config
+
+    @property
+    def call(self) -> Call:
+        return self.provider.call(0)
+
+    @property
+    def history(self) -> list[str]:
+        return self.provider.history
+
+    async def start(
+        self, policy: Disconnect = CONTINUE, *, key: str | None = None, body: bytes = b'{"n": 1}', params: str = ""
+    ) -> Started:
+        """A stream in the chat shape, with its first reader."""
+        return await self.engine.start(order(self.provider, policy, key=key, body=body, params=params))
+
+    async def records(self, stream_id: str) -> Sequence[Record]:
+        return await self.store.read(stream_id, -1, 100_000)
+
+    def timers(self) -> int:
+        """Timers beyond those that a running engine always has."""
+        return self.clock.pending - STANDING_TIMERS
+
+    def streamed(
+        self,
+        subscription: Subscription,
+        format: str = "openai.chat",
+        framing: Framing | None = None,
+        *,
+        params: str = "",
+        hold: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> StreamResponse:
+        """A view of the stream from its start as an ASGI response."""
+        dialect = DIALECTS[format]
+        at = start_of(dialect, params)
+        return StreamResponse(
+            Reader(subscription, dialect, at),
+            framing or SSE(ids=at.prefix, quote=format == "text"),
+            self.heartbeats,
+            headers=headers or {"headrace-stream-id": subscription.stream_id},
+            hold=hold,
+        )
+
+
+def order(
+    provider: ScriptedProvider,
+    policy: Disconnect = CONTINUE,
+    *,
+    key: str | None = None,
+    body: bytes = b'{"n": 1}',
+    params: str = "",
+) -> Order:
+    request = Request(
+        dialect="openai.chat",
+        model="demo",
+        messages=(Message("user", (Part("text", "12345678"),)),),
+        stream=True,
+        params=params,
+        body=body,
+    )
+    claim = None if key is None else IdempotencyKey.of(OWNER, "/v1/chat/completions", key, body)
+    return Order(request=request, owner=OWNER, policy=policy, route=Route(provider, "upstream-model"), key=claim)
+
+
+def memory_store(clock: FakeClock, **limits: Any) -> MemoryStore:
+    return MemoryStore(now=clock.wall, **limits)
+
+
+@asynccontextmanager
+async def node(
+    store: StreamStore | None = None, clock: FakeClock | None = None, *, drain: bool = True, **config: Any
+) -> AsyncIterator[Rig]:
+    """A running engine. At the end nothing may be left: no relay, reader, heartbeat or timer, nor a provider's call.
+
+    `drain=False` is for tests that leave a stream running.
+    """
+    clock = clock or FakeClock()
+    settings = Config(keepalive_seconds=KEEPALIVE, **config)
+    store = store or memory_store(clock, retention=settings.retention_seconds)
+    engine = Engine(settings, store, clock)
+    rig = Rig(clock, store, ScriptedProvider(), engine, Heartbeats(clock, KEEPALIVE, settings.write_timeout), settings)
+    others = clock.pending
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rig.heartbeats.run)
+        async with engine.running():
+            await settle()
+            yield rig
+            await settle()
+            if drain:
+                assert not relays(engine), "a relay still runs"
+                assert clock.pending == others + STANDING_TIMERS, "a timer is left"
+        tasks.cancel_scope.cancel()
+    await settle()
+    assert not relays(engine), "a relay is left"
+    assert not engine._readers, "a reader is left"  # pyright: ignore[reportPrivateUsage]
+    assert not engine._opening  # pyright: ignore[reportPrivateUsage]
+    assert len(rig.heartbeats) == 0, "a heartbeat is left"
+    assert clock.pending == others, "a timer is left"
+    assert rig.history.count("asked") == rig.history.count("closed"), "an upstream is left open"
+
+
+def relays(engine: Engine) -> dict[str, Any]:
+    return engine._relays  # pyright: ignore[reportPrivateUsage]
+
+
+def terminals(records: Sequence[Record]) -> list[Event]:
+    """Every terminal event anywhere in a log."""
+    return [event for record in records for event in record.events if type(event).__name__ in _TERMINALS]
+
+
+_TERMINALS = ("Finished", "Failed", "Cancelled")
+
+
+async def read_all(subscription: Subscription) -> list[Record]:
+    """Read to the terminal record, then leave."""
+    found: list[Record] = []
+    with subscription:
+        while records := await subscription.next():
+            found += records
+    return found
+
+
+class Connection:
+    """The server's side of one HTTP connection, as strict as uvicorn: what the application sends, and when it ends."""
+
+    def __init__(self, *, cut_at: int | None = None, stalled: bool = False) -> None:
+        """`cut_at`: the client is gone once it has that many bytes of the body. `stalled`: it reads nothing."""
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.writes: list[bytes] = []
+        self.clean = False
+        """Whether the body's end was sent: only then does the client see a complete answer."""
+        self.returned = False
+        self.gone = anyio.Event()
+        self._cut_at = cut_at
+        self._reading = anyio.Event()
+        if not stalled:
+            self._reading.set()
+        self._sending = False
+
+    @property
+    def aborted(self) -> bool:
+        return self.returned and not self.clean
+
+    def resume(self) -> None:
+        self._reading.set()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        assert not self._sending, "two sends at once"
+        assert not self.clean, "a message after the end of the body"
+        if message["type"] == "http.response.start":
+            assert self.status is None
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            return
+        assert self.status is not None
+        self._sending = True
+        try:
+            await self._reading.wait()
+        finally:
+            self._sending = False
+        if self.gone.is_set():
+            return
+        self.body += message.get("body", b"")
+        self.writes.append(message.get("body", b""))
+        if self._cut_at is not None and len(self.body) >= self._cut_at:
+            self.body = self.body[: self._cut_at]
+            self.gone.set()
+        elif not message.get("more_body", False):
+            self.clean = True
+
+    async def serve(self, app: Callable[..., Any]) -> None:
+        """Run the application to its return."""
+        await app({"type": "http", "method": "GET", "path": "/", "headers": []}, self.receive, self.send)
+        self.returned = True
