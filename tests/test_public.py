@@ -21,13 +21,14 @@ def test_every_public_name_is_there_and_no_other() -> None:
 
 def test_type_checkers_see_the_same_names() -> None:
     stub = Path(headrace.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
-    names: set[str] = set()
+    imported: set[str] = set()
+    listed: set[str] = set()
     for node in ast.parse(stub).body:
         if isinstance(node, ast.ImportFrom):
-            names |= {alias.name for alias in node.names if alias.asname == alias.name}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.add(node.target.id)
-    assert names == set(headrace.__all__)
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            listed = set(ast.literal_eval(node.value))
+    assert imported | {"__version__"} == listed == set(headrace.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -13,25 +13,6 @@ from typing import Any, Final
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ApiKey",
-    "Chunk",
-    "Config",
-    "ConfigError",
-    "HeadraceError",
-    "MemoryStore",
-    "Model",
-    "Provider",
-    "Record",
-    "Request",
-    "Secret",
-    "StreamStore",
-    "__version__",
-    "create_app",
-    "from_env",
-    "load",
-]
-
 _HOMES: Final = {
     "create_app": "app",
     "ApiKey": "config",
@@ -50,6 +31,8 @@ _HOMES: Final = {
     "MemoryStore": "stores.memory",
 }
 """Public name to the module that defines it."""
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub has it in full
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,29 @@
-from headrace.app import create_app as create_app
-from headrace.config import ApiKey as ApiKey
-from headrace.config import Config as Config
-from headrace.config import Model as Model
-from headrace.config import Secret as Secret
-from headrace.config import from_env as from_env
-from headrace.config import load as load
-from headrace.errors import ConfigError as ConfigError
-from headrace.errors import HeadraceError as HeadraceError
-from headrace.events import Chunk as Chunk
-from headrace.events import Record as Record
-from headrace.messages import Request as Request
-from headrace.providers import Provider as Provider
-from headrace.stores.base import StreamStore as StreamStore
-from headrace.stores.memory import MemoryStore as MemoryStore
+from headrace.app import create_app
+from headrace.config import ApiKey, Config, Model, Secret, from_env, load
+from headrace.errors import ConfigError, HeadraceError
+from headrace.events import Chunk, Record
+from headrace.messages import Request
+from headrace.providers import Provider
+from headrace.stores.base import StreamStore
+from headrace.stores.memory import MemoryStore
 
 __version__: str
+
+__all__ = [
+    "ApiKey",
+    "Chunk",
+    "Config",
+    "ConfigError",
+    "HeadraceError",
+    "MemoryStore",
+    "Model",
+    "Provider",
+    "Record",
+    "Request",
+    "Secret",
+    "StreamStore",
+    "__version__",
+    "create_app",
+    "from_env",
+    "load",
+]

@@ -8,9 +8,15 @@ would otherwise walk (that walk, not the work, was the tail of the added latency
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    OptionalRaw = msgspec.Raw | None
+else:
+    # msgspec reads `Raw | None` as null only. As `Raw` with None for a default, a value is read and None never written.
+    OptionalRaw = msgspec.Raw
 
 ItemKind = Literal["text", "reasoning", "refusal", "tool_call", "source", "file", "data"]
 UsageSource = Literal["provider", "estimated", "partial"]
@@ -64,7 +70,7 @@ class TextDelta(_Event, frozen=True, tag="text.delta"):
 
     item: int
     text: str
-    logprobs: msgspec.Raw | None = None
+    logprobs: OptionalRaw = None
     """The shape's own logprobs JSON of this piece, verbatim."""
 
 
@@ -199,7 +205,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     """One upstream frame, decoded, before it has a place in the log."""
 
     events: tuple[Event, ...]
-    raw: msgspec.Raw | None = None
+    raw: OptionalRaw = None
     """The frame's JSON, kept only where `events` cannot say all that it says (P17)."""
 
 
@@ -209,13 +215,17 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     seq: int
     at_ms: int
     events: tuple[Event, ...]
-    raw: msgspec.Raw | None = None
+    raw: OptionalRaw = None
 
     @property
     def terminal(self) -> Terminal | None:
         """The terminal event, if this record ends the stream."""
         last = self.events[-1] if self.events else None
         return last if isinstance(last, TERMINAL) else None
+
+
+decode_record = msgspec.json.Decoder(Record).decode
+"""One record from its JSON, as the native shape and stores write it. Raises `msgspec.DecodeError`."""
 
 
 class AnswerItem(msgspec.Struct, frozen=True):

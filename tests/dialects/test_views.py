@@ -75,7 +75,6 @@ def test_records_that_went_through_a_store_give_the_same_frames(dialect: str, pa
 
 
 @pytest.mark.promise("P4", "P17")
-@pytest.mark.xfail(strict=True, raises=msgspec.ValidationError, reason="msgspec reads `Raw | None` as null only")
 def test_raw_frames_and_logprobs_survive_a_store():
     for vendor in VENDORS.values():
         records = records_of(decoded([*map(json_line, vendor), b"[DONE]"]))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -93,8 +93,8 @@ class Exchange:
 
     def __init__(self, app: ASGIApp, scope: dict[str, Any], pieces: Sequence[bytes]) -> None:
         self._app = app
-        self._scope = scope
-        self._pieces = list(pieces)
+        self.scope = scope
+        self.unsent = list(pieces)
         self._left = anyio.Event()
         self._changed = anyio.Event()
         self.status = 0
@@ -106,18 +106,18 @@ class Exchange:
 
     async def run(self) -> None:
         try:
-            await self._app(self._scope, self._receive, self._send)
-        except Exception as error:
+            await self._app(self.scope, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001 - what a server would log is looked at by the test
             self.error = error
         finally:
             self.over = True
             self._notify()
 
     async def _receive(self) -> dict[str, Any]:
-        if self._pieces and self._pieces[0] is not LEAVE:
-            piece = self._pieces.pop(0)
-            return {"type": "http.request", "body": piece, "more_body": bool(self._pieces)}
-        if not self._pieces:
+        if self.unsent and self.unsent[0] is not LEAVE:
+            piece = self.unsent.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(self.unsent)}
+        if not self.unsent:
             await self._left.wait()
         return {"type": "http.disconnect"}
 
@@ -194,7 +194,6 @@ class Server:
     clock: FakeClock
     tasks: anyio.abc.TaskGroup
     key: str | None = None
-    exchanges: list[Exchange] = field(default_factory=list[Exchange])
 
     def begin(
         self,
@@ -265,9 +264,15 @@ async def running(app: ASGIApp) -> AsyncIterator[anyio.abc.TaskGroup]:
     """The application between its lifespan's start and end."""
     to_app, app_receives = anyio.create_memory_object_stream[dict[str, Any]](2)
     app_sends, from_app = anyio.create_memory_object_stream[Any](2)
+
+    async def live() -> None:
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, app_receives.receive, app_sends.send)
+
     with to_app, app_receives, app_sends, from_app:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(app, {"type": "lifespan", "asgi": {"version": "3.0"}}, app_receives.receive, app_sends.send)
+            tasks.start_soon(
+                app, {"type": "lifespan", "asgi": {"version": "3.0"}}, app_receives.receive, app_sends.send
+            )
             await to_app.send({"type": "lifespan.startup"})
             assert (await from_app.receive())["type"] == "lifespan.startup.complete"
             yield tasks

@@ -118,6 +118,32 @@ async def test_a_reader_that_left_has_its_grace(body: object, headers: dict[str,
 
 
 @pytest.mark.promise("P8")
+async def test_a_reader_that_polls_keeps_its_stream() -> None:
+    async with serving([[OPENING], text("Hel"), anyio.Event()]) as server:
+        posted = await (await server.open("POST", CHAT, STREAMED, {"headrace-on-disconnect": "grace=7"})).has(b"Hel")
+        await posted.leave()
+        for _ in range(5):
+            server.clock.advance(6)
+            assert (await server.ask("GET", posted.headers["location"])).status == 202
+        server.clock.advance(7)
+        while (answer := await server.ask("GET", posted.headers["location"])).status == 202:
+            pass
+        assert answer.status == 499
+
+
+@pytest.mark.promise("P8")
+async def test_polling_does_not_take_the_place_of_a_reader_that_is_there() -> None:
+    async with serving([[OPENING], text("Hel"), anyio.Event()]) as server:
+        posted = await (await server.open("POST", CHAT, STREAMED, {"headrace-on-disconnect": "cancel"})).has(b"Hel")
+        for _ in range(3):
+            assert (await server.ask("GET", posted.headers["location"])).status == 202
+        assert server.provider.closed == 0
+        await posted.leave()
+        while (await server.ask("GET", posted.headers["location"])).status == 202:
+            pass
+
+
+@pytest.mark.promise("P8")
 async def test_continue_lets_a_stream_end_without_readers() -> None:
     gate = anyio.Event()
     async with serving([[OPENING], text("Hel"), gate, text("lo"), ENDING]) as server:
@@ -137,7 +163,12 @@ async def test_continue_lets_a_stream_end_without_readers() -> None:
         (UpstreamUnavailable("Down.", retry_after=2.5), 503, "upstream_unavailable", True),
         (RateLimited("Full.", retry_after=1), 429, "rate_limited", True),
         (RateLimited("No money.", retryable=False), 429, "rate_limited", False),
-        (UpstreamRejected("Too long.", status=422, code="context_length_exceeded"), 422, "context_length_exceeded", True),
+        (
+            UpstreamRejected("Too long.", status=422, code="context_length_exceeded"),
+            422,
+            "context_length_exceeded",
+            True,
+        ),
         (BadRequest("No."), 400, "invalid_request", True),
         (ZeroDivisionError("secret detail"), 500, "internal_error", False),
     ],

@@ -2,26 +2,33 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import pytest
 
+from headrace.app import create_app
 from headrace.config import Model
+from headrace.errors import UpstreamIncomplete, UpstreamUnavailable
+from headrace.events import Chunk, TextDelta
+from headrace.stores.memory import MemoryStore
 from tests.endpoints.serving import (
     ASKED,
     CHAT,
     HELLO,
     LEAVE,
     NO_HEADER,
+    OPENING,
     SSE,
     STREAMED,
     STREAMS,
     UNKNOWN,
     Exchange,
-    Server,
+    ScriptedProvider,
     configured,
     scope,
     serving,
+    text,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P19", "P25")]
@@ -49,7 +56,7 @@ def check(answer: Exchange, status: int, param: str | None = None, code: str | N
     assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/json"
     (fields,) = answer.json().values()
-    path: str = answer._scope["path"]
+    path: str = answer.scope["path"]
     if path.startswith(("/v1/chat", "/v1/models")):
         assert set(fields) == {"message", "type", "param", "code", "retryable"}
     else:
@@ -104,6 +111,7 @@ BAD_BODIES: list[tuple[str, bytes, str | None]] = [
     ("stream a number", body(stream=1), "stream"),
     ("metadata a list", body(metadata=[]), "metadata"),
     ("metadata of numbers", body(metadata={"a": 1}), "metadata[...]"),
+    ("metadata large", body(metadata={"a" * 10_000: "b" * 7_000}), "metadata"),
     ("tools an object", body(tools={}), "tools"),
     ("a tool of text", body(tools=["x"]), "tools[0]"),
 ]
@@ -207,7 +215,7 @@ async def test_a_body_over_the_limit_is_413_with_and_without_its_length(path: st
         pieces = [large[at : at + 100] for at in range(0, len(large), 100)]
         unread = server.begin("POST", path, pieces=pieces)
         check(await unread.end(), 413)
-        assert unread._pieces, "the rest of the body is not read"
+        assert unread.unsent, "the rest of the body is not read"
         check(await server.ask("POST", path, large, {"content-length": "7"}), 413)
         for length in ("9" * 30, "9" * 5000):
             check(await server.ask("POST", path, b"{}", {"content-length": length}), 413)
@@ -247,7 +255,9 @@ async def test_a_body_that_is_not_declared_as_json_is_415(path: str) -> None:
         assert server.provider.asked == []
 
 
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", " application/json ;x=y"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", " application/json ;x=y"]
+)
 async def test_json_is_json_however_it_is_written(media_type: str) -> None:
     async with serving() as server:
         assert (await server.ask("POST", CHAT, ASKED, {"content-type": media_type})).status == 200
@@ -299,18 +309,28 @@ async def test_other_headers_may_hold_anything() -> None:
 
 
 CURSORS = ["x", "c1", "c1.", ".1", "c1.-1", "c1.x", "C1.1", "c1.1 ", "c01.1", "c1.٣", "n2.1", "z1.1", "c1x.1", "n1u.1"]
-CURSORS += ["c1.999999999999", "c1.9999999999999999", "n1.9999", "t1.10000", "0", "\x00", "é", "c1.1\n", f"{UNKNOWN}:c1.1"]
+CURSORS += [
+    "c1.999999999999",
+    "c1.9999999999999999",
+    "n1.9999",
+    "t1.10000",
+    "0",
+    "\x00",
+    "é",
+    "c1.1\n",
+    f"{UNKNOWN}:c1.1",
+]
 
 
 @pytest.mark.parametrize("cursor", CURSORS)
 async def test_a_bad_cursor_is_400_in_the_header_and_in_the_query(cursor: str) -> None:
-    from urllib.parse import quote
-
     async with serving() as server:
         posted = await server.stream()
         for path in (f"{STREAMS}/{posted.stream_id}/events", f"{CHAT}/{posted.stream_id}"):
             for headers, query in (({"last-event-id": cursor}, ""), ({}, f"?last_event_id={quote(cursor)}")):
-                check(await server.ask("GET", path + query, None, SSE | headers), 400, "last_event_id", "invalid_cursor")
+                check(
+                    await server.ask("GET", path + query, None, SSE | headers), 400, "last_event_id", "invalid_cursor"
+                )
         assert len(server.provider.asked) == 1
 
 
@@ -450,8 +470,6 @@ async def test_a_bad_cancel_by_key_is_400(sent: bytes, param: str | None) -> Non
 
 
 async def test_a_defect_is_500_without_its_trace_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    from headrace.stores.memory import MemoryStore
-
     class Broken(MemoryStore):
         async def status(self, stream_id: str) -> Any:
             raise ZeroDivisionError("secret detail")
@@ -468,6 +486,19 @@ async def test_a_defect_is_500_without_its_trace_and_is_logged_once(caplog: pyte
     ]
 
 
+@pytest.mark.promise("P5")
+async def test_a_defect_in_the_middle_aborts_the_body_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    gate = anyio.Event()
+    no_such_item = [Chunk((TextDelta(7, "lost"),))]
+    async with serving([[OPENING], text("Hel"), gate, no_such_item, anyio.Event()]) as server:
+        answer = await (await server.open("POST", CHAT, STREAMED)).has(b"Hel")
+        gate.set()
+        await answer.end()
+        assert answer.aborted and answer.error is None and b"[DONE]" not in answer.body
+        assert (await server.ask("GET", "/health")).status == 200
+    assert [record.message for record in caplog.records if record.name == "headrace.app"] == [f"defect in POST {CHAT}"]
+
+
 @pytest.mark.parametrize("path", [*CREATE, STREAMS + "/cancel"])
 async def test_a_caller_that_leaves_while_it_sends_is_no_defect(path: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as server:
@@ -477,9 +508,6 @@ async def test_a_caller_that_leaves_while_it_sends_is_no_defect(path: str, caplo
 
 
 async def test_a_server_that_is_stopping_says_when_to_come_back() -> None:
-    from headrace.app import create_app
-    from tests.endpoints.serving import ScriptedProvider
-
     provider = ScriptedProvider()
     app = create_app(configured(), providers=lambda *_: provider)
     exchange = Exchange(app, scope("POST", CHAT, {"host": "localhost", "content-type": "application/json"}), [body()])
@@ -487,11 +515,6 @@ async def test_a_server_that_is_stopping_says_when_to_come_back() -> None:
         await exchange.run()
     assert exchange.status == 503 and exchange.error_fields()["code"] == "overloaded"
     assert exchange.headers["retry-after"] == "1" and "x-should-retry" not in exchange.headers
-
-
-async def many(server: Server, number: int, **options: Any) -> list[Exchange]:
-    exchanges = [server.begin("POST", CHAT, STREAMED, **options) for _ in range(number)]
-    return [await exchange.end() for exchange in exchanges]
 
 
 @pytest.mark.promise("P10")
@@ -554,9 +577,6 @@ async def test_a_key_belongs_to_one_route() -> None:
 
 @pytest.mark.promise("P10")
 async def test_a_stream_that_failed_late_is_replayed_and_not_to_be_retried() -> None:
-    from headrace.errors import UpstreamIncomplete
-    from tests.endpoints.serving import OPENING, text
-
     async with serving([[OPENING], text("Hel"), UpstreamIncomplete("Cut.")], HELLO) as server:
         answers = [await server.ask("POST", CHAT, ASKED, {"idempotency-key": "k"}) for _ in range(2)]
         assert len(server.provider.asked) == 1
@@ -569,8 +589,6 @@ async def test_a_stream_that_failed_late_is_replayed_and_not_to_be_retried() -> 
 
 @pytest.mark.promise("P10")
 async def test_a_stream_that_failed_before_it_said_anything_frees_its_key() -> None:
-    from headrace.errors import UpstreamUnavailable
-
     async with serving([UpstreamUnavailable("Down.")], HELLO) as server:
         first = await server.ask("POST", CHAT, ASKED, {"idempotency-key": "k"})
         assert first.status == 503 and "x-should-retry" not in first.headers

@@ -1,4 +1,4 @@
-"""Two keys: what is one's does not exist for the other (P32); and no key is found where it does not belong (P34, P36)."""
+"""Two keys: what is one's does not exist for the other (P32); no key is found where it does not belong (P34, P36)."""
 
 import json
 import logging
@@ -197,7 +197,9 @@ async def test_a_callers_credentials_do_not_reach_the_model_server() -> None:
 
 
 @pytest.mark.promise("P19", "P36")
-async def test_the_operators_key_is_not_shown_when_the_model_server_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_operators_key_is_not_shown_when_the_model_server_refuses_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     complaint = json.dumps({"error": {"message": "Incorrect API key provided: upstream-s3cret"}}).encode()
     store = Spy()

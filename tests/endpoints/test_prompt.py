@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from headrace.config import Model
 from headrace.errors import UpstreamIncomplete, UpstreamUnavailable
 from tests.endpoints.serving import (
     ENDING,
@@ -115,8 +116,6 @@ async def test_the_first_model_is_asked_when_none_is_named() -> None:
 
 
 async def test_a_server_of_wildcards_has_no_model_to_fall_back_on() -> None:
-    from headrace.config import Model
-
     async with serving(models=(Model(name="*", upstream_model="*"),)) as server:
         answer = await server.ask("GET", "/stream?prompt=Hi")
         assert answer.status == 400 and answer.error_fields()["param"] == "model"

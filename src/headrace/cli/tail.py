@@ -29,8 +29,17 @@ from headrace.dialects import BY_CODE, DIALECTS, NATIVE, cursor
 from headrace.dialects.base import View
 from headrace.dialects.cursor import Cursor
 from headrace.errors import HeadraceError, InvalidCursor
-from headrace.events import RENDER_VERSION, Cancelled, Failed, Finished, Record, StreamStart, Terminal, Usage
-from headrace.providers.recording import decode_record
+from headrace.events import (
+    RENDER_VERSION,
+    Cancelled,
+    Failed,
+    Finished,
+    Record,
+    StreamStart,
+    Terminal,
+    Usage,
+    decode_record,
+)
 
 app = typer.Typer(add_completion=False)
 Format = Literal["text", "native", "openai.chat"]

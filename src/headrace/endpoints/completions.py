@@ -62,6 +62,8 @@ async def _whole(services: Services, dialect: Dialect, stream_id: str, owner: st
     info = await services.engine.info(stream_id, owner)
     headers = {"headrace-stream-id": stream_id}
     if info.state == "running":
+        # Whoever is told to come back is a reader between two looks: the grace of the disconnect policy starts anew.
+        (await services.engine.subscribe(stream_id, owner)).close()
         body = {"id": dialect.prefix + stream_id, "state": info.state}
         return JSONResponse(body, 202, headers | {"retry-after": "1"})
     if info.state != "finished":

@@ -26,6 +26,8 @@ _LONGEST_LENGTH = 20
 """Digits of a Content-Length that are looked at: more than any limit has."""
 _LONGEST_MODEL = 256
 """Characters of a model's name: every chunk repeats it, and where a wildcard is served any name is taken."""
+_LARGEST_METADATA = 16 * 1024
+"""Characters of all names and values: lists repeat them. OpenAI takes 16 pairs of 64 and 512."""
 
 
 def dialect_of(path: str) -> Dialect:
@@ -92,8 +94,7 @@ class Intake:
         `read` is False where the caller takes only the stream's id.
         """
         headers = request.headers
-        if len(asked.model) > _LONGEST_MODEL:
-            raise BadRequest(f"model is at most {_LONGEST_MODEL} characters.", param="model")
+        _check_sizes(asked)
         route = self._services.router.route(asked.model)
         if route is None:
             raise NotFound(
@@ -139,6 +140,14 @@ def stream_headers(dialect: Dialect, started: Started) -> dict[str, str]:
     if started.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
+
+
+def _check_sizes(asked: Asked) -> None:
+    """Refuse what is kept beside the body, and sent again and again, when it is large. Raises `BadRequest`."""
+    if len(asked.model) > _LONGEST_MODEL:
+        raise BadRequest(f"model is at most {_LONGEST_MODEL} characters.", param="model")
+    if sum(len(name) + len(value) for name, value in asked.metadata.items()) > _LARGEST_METADATA:
+        raise BadRequest(f"metadata is at most {_LARGEST_METADATA} characters in all.", param="metadata")
 
 
 def _idempotency_key(request: Request, owner: str, body: bytes) -> IdempotencyKey | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
 
 from headrace.codecs.sse import SSEDecoder
 from headrace.dialects.openai_chat import ChatDecoder
@@ -36,56 +35,12 @@ from headrace.events import (
     StepStart,
     StreamStart,
     Terminal,
-    TextDelta,
     Usage,
+    decode_record,
 )
 
 NAME = "replay"
 _ERRORS = {error.code: error for error in (UpstreamError, *UpstreamError.__subclasses__())}
-
-
-class _Line(msgspec.Struct):
-    """A record as JSON has it: msgspec reads no value into `Raw | None`, only into `Raw`."""
-
-    seq: int
-    at_ms: int
-    events: list[Raw]
-    raw: Raw | UnsetType = UNSET
-
-
-class _ScoredDelta(msgspec.Struct, tag_field="type", tag="text.delta"):
-    """A `TextDelta` with logprobs, for the same reason."""
-
-    item: int
-    text: str
-    logprobs: Raw
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
-_decode_event = msgspec.json.Decoder(Event).decode
-_decode_scored = msgspec.json.Decoder(_ScoredDelta).decode
-
-
-def decode_record(line: bytes) -> Record:
-    """Read one record in the native shape.
-
-    Raises:
-        msgspec.DecodeError: it is none.
-    """
-    read = _decode_line(line)
-    raw = None if read.raw is UNSET else Raw(bytes(read.raw))
-    return Record(read.seq, read.at_ms, tuple(_event(event) for event in read.events), raw)
-
-
-def _event(raw: Raw) -> Event:
-    try:
-        return _decode_event(raw)
-    except msgspec.ValidationError as problem:
-        try:
-            delta = _decode_scored(raw)
-        except msgspec.ValidationError:
-            raise problem from None
-        return TextDelta(delta.item, delta.text, Raw(bytes(delta.logprobs)))
 
 
 class Take(msgspec.Struct, frozen=True):
