@@ -122,7 +122,7 @@ def create_app(
         engine=Engine(config, store, clock),
         router=upstreams,
         access=Access(config),
-        heartbeats=Heartbeats(clock, config.keepalive_seconds),
+        heartbeats=Heartbeats(clock, config.keepalive_seconds, config.write_timeout),
     )
     app = _FastAPI(
         title="Headrace",

@@ -270,9 +270,7 @@ async def running(app: ASGIApp) -> AsyncIterator[anyio.abc.TaskGroup]:
 
     with to_app, app_receives, app_sends, from_app:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(
-                app, {"type": "lifespan", "asgi": {"version": "3.0"}}, app_receives.receive, app_sends.send
-            )
+            tasks.start_soon(live)
             await to_app.send({"type": "lifespan.startup"})
             assert (await from_app.receive())["type"] == "lifespan.startup.complete"
             yield tasks
