@@ -169,6 +169,8 @@ class Failed(_Event, frozen=True, tag="failed"):
     """HTTP status of the same failure before the commit point."""
     retry_after: float | None = None
     """Seconds, when the upstream said so."""
+    param: str | None = None
+    """The request's field that is wrong, where the upstream names one."""
 
 
 class Cancelled(_Event, frozen=True, tag="cancelled"):

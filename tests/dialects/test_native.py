@@ -171,7 +171,7 @@ def test_an_answer_says_what_is_there_and_how_it_ended(terminal: Terminal | None
                 ],
             }
         ],
-        "usage": {"type": "usage", "input": 3, "output": 4},
+        "usage": {"input": 3, "output": 4, "cached": 0, "reasoning": 0, "source": "provider"},
         "metadata": {"k": "v"},
         **fields,
     }

@@ -131,8 +131,10 @@ def test_a_wrong_field_is_the_clients_bad_request_and_names_the_field(client: op
 @pytest.mark.promise("P19")
 def test_what_the_embedded_model_cannot_do_is_said(client: openai.OpenAI):
     for stream in (False, True):
-        with pytest.raises(openai.BadRequestError, match="one answer: leave n out"):
+        with pytest.raises(openai.BadRequestError, match="one answer: leave n out") as refused:
             client.chat.completions.create(**question(n=2), stream=stream)
+        assert refused.value.param == "n"
+        assert "partial" not in json.loads(refused.value.response.read())["error"]
 
 
 @pytest.mark.promise("P18")

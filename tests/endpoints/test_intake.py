@@ -425,7 +425,7 @@ async def test_an_unknown_id_is_404_however_odd_it_is(stream_id: str) -> None:
         ("HEAD", "/stream?prompt=Hi", "GET"),
         ("POST", "/v1/models", "GET"),
         ("OPTIONS", CHAT, "POST"),
-        ("BREW", "/health", "GET"),
+        ("BREW", "/health", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_405_and_the_right_ones_are_named(method: str, target: str, allowed: str) -> None:

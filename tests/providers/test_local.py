@@ -220,6 +220,13 @@ async def test_a_prompt_longer_than_the_context_is_the_callers_to_mend(provider:
     assert (error.status, error.error_code, error.param) == (400, "context_length_exceeded", "messages")
 
 
+async def test_a_prompt_that_no_context_could_hold_is_refused_before_it_is_read(provider: LocalProvider) -> None:
+    with pytest.raises(BadRequest, match=r"have 600000 characters") as raised:
+        await answer(provider, request("river " * 100_000))
+    error = raised.value
+    assert (error.status, error.error_code, error.param) == (400, "context_length_exceeded", "messages")
+
+
 @pytest.mark.promise("P25")
 @pytest.mark.parametrize(
     ("param", "asked"),

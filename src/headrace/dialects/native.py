@@ -144,7 +144,7 @@ def answer_object(answer: Answer) -> dict[str, Any]:
         "created": answer.start.created,
         "text": answer.text,
         "choices": choices,
-        "usage": answer.usage,
+        "usage": answer.usage and msgspec.structs.asdict(answer.usage),
         "metadata": answer.start.meta,
         **_ending(answer.terminal),
     }

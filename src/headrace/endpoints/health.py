@@ -22,6 +22,8 @@ def router(services: Services) -> APIRouter:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "stopping"}, 503)
 
-    routes.add_api_route("/health", health, methods=["GET"])
-    routes.add_api_route("/health/ready", ready, methods=["GET"])
+    for path, handler in (("/health", health), ("/health/ready", ready)):
+        routes.add_api_route(path, handler, methods=["GET"])
+        # On its own: FastAPI documents every method of a route under one and the same operationId.
+        routes.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
     return routes

@@ -245,6 +245,7 @@ def _failure(error: HeadraceError) -> Failed:
         retryable=error.may_retry,
         status=error.status,
         retry_after=error.retry_after,
+        param=error.param,
     )
 
 

@@ -43,6 +43,7 @@ def terminal_error(terminal: Failed | Cancelled) -> HeadraceError:
         status=terminal.status,
         retryable=terminal.retryable,
         retry_after=terminal.retry_after,
+        param=terminal.param,
     )
 
 
@@ -250,4 +251,6 @@ def answer_response(
     fields = dict(headers)
     if replayable and has_content:
         fields["x-should-retry"] = "false"
-    return error_response(dialect, terminal_error(terminal), partial=answer.text, headers=fields)
+    return error_response(
+        dialect, terminal_error(terminal), partial=answer.text if has_content else None, headers=fields
+    )

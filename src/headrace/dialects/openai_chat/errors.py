@@ -60,7 +60,7 @@ def error_object(problem: HeadraceError | Failed | Cancelled) -> dict[str, Any]:
         status, code, retryable, param = 499, "cancelled", False, None
         message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
     elif isinstance(problem, Failed):
-        status, code, retryable, param = problem.status, problem.code, problem.retryable, None
+        status, code, retryable, param = problem.status, problem.code, problem.retryable, problem.param
         message = problem.message
     else:
         status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
