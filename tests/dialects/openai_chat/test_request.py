@@ -309,3 +309,18 @@ def test_a_native_request_asks_the_same_of_a_chat_upstream(body: dict[str, Any])
     chat = OPENAI_CHAT.parse(write_request(native, "up", stream=True))
     assert (chat.messages, chat.tools, chat.settings) == (native.messages, native.tools, native.settings)
     assert (chat.model, chat.stream, chat.params, chat.metadata) == ("up", True, "u", {})
+
+
+@pytest.mark.promise("P34", "P36")
+def test_a_key_in_the_body_is_refused_before_it_is_stored():
+    with pytest.raises(BadRequest) as refused:
+        OPENAI_CHAT.parse(b'{"model":"m","messages":[{"role":"user","content":"x"}],"api_key":"sk-mine"}')
+    assert refused.value.param == "api_key"
+    assert "sk-mine" not in refused.value.message
+
+
+@pytest.mark.promise("P17")
+def test_stream_options_go_on_as_they_came():
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"stream_options":{"x":1e999}}'
+    written = write_request(OPENAI_CHAT.parse(body), "m", stream=True)
+    assert b'"stream_options":{"x":1e999,"include_usage":true}' in written

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headrace.dialects.base import check_utf8, read_json
 from headrace.dialects.openai_chat.decoder import NAME
@@ -79,16 +79,21 @@ class _Body(msgspec.Struct):
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
     metadata: dict[str, str] | None = None
+    api_key: Raw | UnsetType = UNSET
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_part = msgspec.json.Decoder(_Part).decode
+# Values stay as they came: a number beyond all limits is the upstream's to judge.
+_decode_options = msgspec.json.Decoder(dict[str, Raw] | None).decode
 
 
 def parse(body: bytes) -> Request:
     """Read a request body: see `Dialect.parse`."""
     check_utf8(body)
     read = read_json(_decode_body, body)
+    if read.api_key is not UNSET:  # where some gateways take the caller's own key; here it would be stored (P34, P36)
+        raise BadRequest("A key does not belong in the body: it would not be used.", param="api_key")
     options = read.stream_options
     return Request(
         dialect=NAME,
@@ -167,7 +172,7 @@ def write(request: Request, model: str, *, stream: bool) -> bytes:
     """
     if request.dialect == NAME:
         fields: dict[str, Any] = msgspec.json.decode(request.body, type=dict[str, Raw])
-        options: dict[str, Any] = msgspec.json.decode(fields.get("stream_options", b"null")) or {}
+        options: dict[str, Any] = _decode_options(fields.get("stream_options", b"null")) or {}
     else:
         fields, options = _fields(request), {}
     fields["model"] = model
