@@ -55,7 +55,7 @@ class Providers:
     def route(self, model: str) -> Route | None:
         """The provider of a model and the model's name there: see `Router.route`."""
         entry = self._config.resolve(model)
-        return entry and Route(self._by_server[_server(entry)], entry.upstream_model)
+        return entry and Route(self._by_server[_server(entry)], entry.upstream_model, entry)
 
     async def start(self) -> None:
         """Open what makes first answers fast, all at once. Raises what a provider that cannot serve raises."""
@@ -100,10 +100,12 @@ def create_app(
     store: StreamStore | None = None,
     clock: Clock | None = None,
     providers: Factory = create_provider,
+    cut: anyio.Event | None = None,
 ) -> ASGIApp:
     """The whole server; it starts with the ASGI lifespan.
 
-    `providers` makes the provider of a configured model; models of one server share one.
+    `providers` makes the provider of a configured model; models of one server share one. Setting `cut` ends a shutdown
+    that lets streams run on (P11).
 
     Raises:
         ConfigError: the configuration would let strangers in without keys (P33).
@@ -128,7 +130,7 @@ def create_app(
         title="Headrace",
         version=__version__,
         summary="Every response is a durable stream with an id.",
-        lifespan=_lifespan(services, upstreams, store),
+        lifespan=_lifespan(services, upstreams, store, cut),
         redoc_url=None,
         docs_url=None,
         redirect_slashes=False,
@@ -167,8 +169,10 @@ def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
     )
 
 
-def _lifespan(services: Services, providers: Providers, store: StreamStore):  # noqa: ANN202 - Starlette's own type
-    """Start providers, then the engine; stop in the opposite order, so every stream gets its terminal record."""
+def _lifespan(  # noqa: ANN202 - Starlette's own type
+    services: Services, providers: Providers, store: StreamStore, cut: anyio.Event | None
+):
+    """Start providers, then the engine; drain and stop in the opposite order: every stream gets its terminal record."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -180,6 +184,7 @@ def _lifespan(services: Services, providers: Providers, store: StreamStore):  # 
                 tasks.start_soon(services.heartbeats.run)
                 async with services.engine.running():
                     yield
+                    await services.engine.drain(services.config.drain_timeout, cut)
                 tasks.cancel_scope.cancel()
 
     return lifespan

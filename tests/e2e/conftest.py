@@ -39,6 +39,7 @@ def relaying(scripted_upstream: Upstream, tmp_path_factory: pytest.TempPathFacto
         "OPENAI_BASE_URL": scripted_upstream.url,
         "OPENAI_API_KEY": UPSTREAM_KEY,
         "HEADRACE_KEEPALIVE_SECONDS": "0.05",
+        "HEADRACE_RETRIES": "0",
     }
     with serving(tmp_path_factory.mktemp("relaying"), **extra) as server:
         yield server

@@ -23,7 +23,7 @@ def relay(directory: Path, upstream: Upstream, drain: str):
     return serving(directory, OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY="sk-upstream", HEADRACE_DRAIN_TIMEOUT=drain)
 
 
-@pytest.mark.promise("P3", "P5")
+@pytest.mark.promise("P3", "P5", "P11")
 def test_sigterm_fails_the_streams_that_run_in_their_own_words(upstream: Upstream, tmp_path: Path):
     upstream.play(head(), chunk(delta(content=PARTIAL)), Disconnect())
     with relay(tmp_path, upstream, "0") as server, openai.OpenAI(base_url=server.api, api_key="none") as client:
@@ -43,7 +43,7 @@ def test_sigterm_fails_the_streams_that_run_in_their_own_words(upstream: Upstrea
     upstream.left()
 
 
-@pytest.mark.promise("P5")
+@pytest.mark.promise("P5", "P11")
 def test_sigterm_is_an_error_for_those_who_wait_for_the_first_byte(upstream: Upstream, tmp_path: Path):
     upstream.play(Disconnect())
     with (
@@ -58,7 +58,7 @@ def test_sigterm_is_an_error_for_those_who_wait_for_the_first_byte(upstream: Ups
             assert exchange.json()["error"]["code"] == "server_shutdown"
 
 
-@pytest.mark.promise("P5")
+@pytest.mark.promise("P5", "P11")
 def test_a_stream_that_ends_within_the_drain_timeout_ends_well(upstream: Upstream, tmp_path: Path):
     gate = upstream.gate()
     upstream.play(head(), chunk(delta(content=PARTIAL)), gate.wait, chunk(delta("stop"), DONE), END)
@@ -71,6 +71,74 @@ def test_a_stream_that_ends_within_the_drain_timeout_ends_well(upstream: Upstrea
         assert server.end() == 0
     assert text_of(received) == PARTIAL
     assert finishes(received) == ["stop"]
+
+
+def draining(server: Server) -> None:
+    """Send SIGTERM and return once the server takes no more streams."""
+
+    def refuses() -> bool:
+        with Exchange(f"{server.url}/health/ready") as ready:
+            return ready.status == 503
+
+    assert not refuses()
+    server.process.terminate()
+    eventually(refuses)
+
+
+@pytest.mark.promise("P11")
+def test_while_it_drains_it_refuses_new_streams_and_serves_those_that_run(upstream: Upstream, tmp_path: Path):
+    gate = upstream.gate()
+    upstream.play(head(), chunk(delta(content=PARTIAL)), gate.wait, chunk(delta("stop"), DONE), END)
+    with relay(tmp_path, upstream, "30") as server:
+        posted = f"{server.api}/chat/completions"
+        with Exchange(posted, "POST", question(stream=True)) as first:
+            first.until(lambda data: PARTIAL.encode() in data)
+            draining(server)
+            with Exchange(posted, "POST", question(stream=True)) as refused:
+                assert refused.status == 503
+                assert refused.json()["error"]["code"] == "overloaded"
+                assert refused.headers["retry-after"] == "1"
+            with Exchange(f"{server.url}/health") as alive:
+                assert alive.status == 200
+            url = f"{server.api}/streams/{first.headers['headrace-stream-id']}/events?format=openai.chat&skip=1"
+            with Exchange(url, headers={"Accept": "text/event-stream"}) as back:
+                assert back.status == 200
+                gate.open()
+                assert list(frames(back.rest())) == list(frames(first.rest()))[1:]
+                assert first.clean
+                assert back.clean
+        assert server.process.wait(20) == 0
+
+
+@pytest.mark.promise("P11")
+def test_a_stream_that_nobody_reads_is_waited_for_too(upstream: Upstream, tmp_path: Path):
+    gate = upstream.gate()
+    upstream.play(head(), chunk(delta(content=PARTIAL)), gate.wait, chunk(delta("stop"), DONE), END)
+    with relay(tmp_path, upstream, "30") as server:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+        with Exchange(f"{server.api}/streams", "POST", body) as made:
+            assert made.status == 201
+        upstream.asked()
+        draining(server)
+        assert not upstream.has_left()
+        gate.open()
+        assert server.process.wait(20) == 0
+
+
+@pytest.mark.promise("P11")
+def test_a_second_signal_cuts(upstream: Upstream, tmp_path: Path):
+    upstream.play(head(), chunk(delta(content=PARTIAL)), Disconnect())
+    with (
+        relay(tmp_path, upstream, "600") as server,
+        Exchange(f"{server.api}/chat/completions", "POST", question(stream=True)) as reader,
+    ):
+        reader.until(lambda data: PARTIAL.encode() in data)
+        draining(server)
+        server.process.terminate()
+        assert server.process.wait(20) == 0
+        reader.rest()
+        assert not reader.clean
+    upstream.left()
 
 
 @pytest.mark.promise("P3", "P5")

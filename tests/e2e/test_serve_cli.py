@@ -259,7 +259,7 @@ async def lifespan(app):
     raise {error}
     yield
 
-serve.create_app = lambda config: FastAPI(lifespan=lifespan)
+serve.create_app = lambda config, **_: FastAPI(lifespan=lifespan)
 raise SystemExit(main(["serve", "--port", "0"]))
 """
     found = subprocess.run(

@@ -38,6 +38,7 @@ ASKED: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content
 STREAMED: dict[str, Any] = {**ASKED, "stream": True}
 SSE = {"accept": "text/event-stream"}
 UNKNOWN = "0" * 32
+FAR: dict[str, Any] = {"ttft_timeout": 86_400.0, "stream_idle_timeout": 86_400.0, "total_timeout": 86_400.0}
 ALICE, BOB = "alice-s3cret-key", "bob-s3cret-key"
 TWO_KEYS = (ApiKey("alice", Secret(ALICE)), ApiKey("bob", Secret(BOB)))
 
@@ -280,8 +281,9 @@ async def running(app: ASGIApp) -> AsyncIterator[anyio.abc.TaskGroup]:
 
 
 def configured(**settings: Any) -> Config:
-    """One model, `demo`."""
-    return Config(**{"models": (Model(name="demo", upstream_model="upstream-model"),), **settings})
+    """One model, `demo`. Nothing waits for the clock, which only tests move: no retries, no drain."""
+    model = Model(name="demo", upstream_model="upstream-model", retries=0, **FAR)
+    return Config(**{"models": (model,), "drain_timeout": 0, **settings})
 
 
 @asynccontextmanager

@@ -47,10 +47,11 @@ async def test_making_a_stream_answers_at_once_with_its_id() -> None:
 
 
 @pytest.mark.promise("P1", "P13", "P16")
-async def test_making_a_stream_can_answer_with_the_stream_itself() -> None:
+@pytest.mark.parametrize(("body", "headers"), [(ASKED, SSE), ({**ASKED, "stream": True}, {})], ids=["accept", "body"])
+async def test_making_a_stream_can_answer_with_the_stream_itself(body: Any, headers: dict[str, str]) -> None:
     gate = anyio.Event()
     async with serving([gate, *HELLO]) as server:
-        answer = await server.open("POST", STREAMS, ASKED, SSE)
+        answer = await server.open("POST", STREAMS, body, headers)
         assert answer.status == 200
         assert answer.headers == {
             "content-type": "text/event-stream; charset=utf-8",

@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from headrace.config import Config, Disconnect
+from headrace.config.schema import CallSettings
 from headrace.dialects import DIALECTS
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Engine, Order, Route, Started
@@ -27,8 +28,13 @@ from headrace.transports.reader import Reader, start_of
 OWNER = "someone"
 CANCEL, CONTINUE, GRACE = Disconnect("cancel"), Disconnect("continue"), Disconnect("grace", 30.0)
 KEEPALIVE = 16.0
-STANDING_TIMERS = 2
-"""What a running engine always waits for: the leases' renewal and the heartbeats' wheel."""
+ONE_TRY = CallSettings(retries=0)
+"""Retries wait for a clock that stands still; tests of them say how many."""
+STANDING_TIMERS = 3
+"""What a running engine always waits for: the leases' renewal, the deadlines' and the heartbeats' wheels."""
+
+FAR: dict[str, float] = {"ttft_timeout": 86_400.0, "stream_idle_timeout": 86_400.0, "total_timeout": 86_400.0}
+"""Deadlines that no test reaches by chance; tests of them say their own."""
 
 OPENING = Chunk((StepStart("scripted", "upstream-model", "openai.chat", "up-1"), ItemStart(0, "text")))
 
@@ -142,10 +148,18 @@ class Rig:
         return self.provider.history
 
     async def start(
-        self, policy: Disconnect = CONTINUE, *, key: str | None = None, body: bytes = b'{"n": 1}', params: str = ""
+        self,
+        policy: Disconnect = CONTINUE,
+        *,
+        key: str | None = None,
+        body: bytes = b'{"n": 1}',
+        params: str = "",
+        owner: str = OWNER,
     ) -> Started:
         """A stream in the chat shape, with its first reader."""
-        return await self.engine.start(order(self.provider, policy, key=key, body=body, params=params))
+        return await self.engine.start(
+            order(self.provider, policy, key=key, body=body, params=params, owner=owner, settings=self.config)
+        )
 
     async def records(self, stream_id: str) -> Sequence[Record]:
         return await self.store.read(stream_id, -1, 100_000)
@@ -183,6 +197,8 @@ def order(
     key: str | None = None,
     body: bytes = b'{"n": 1}',
     params: str = "",
+    owner: str = OWNER,
+    settings: CallSettings = ONE_TRY,
 ) -> Order:
     request = Request(
         dialect="openai.chat",
@@ -192,8 +208,9 @@ def order(
         params=params,
         body=body,
     )
-    claim = None if key is None else IdempotencyKey.of(OWNER, "/v1/chat/completions", key, body)
-    return Order(request=request, owner=OWNER, policy=policy, route=Route(provider, "upstream-model"), key=claim)
+    claim = None if key is None else IdempotencyKey.of(owner, "/v1/chat/completions", key, body)
+    route = Route(provider, "upstream-model", settings)
+    return Order(request=request, owner=owner, policy=policy, route=route, key=claim)
 
 
 def memory_store(clock: FakeClock, **limits: Any) -> MemoryStore:
@@ -209,7 +226,7 @@ async def node(
     `drain=False` is for tests that leave a stream running.
     """
     clock = clock or FakeClock()
-    settings = Config(keepalive_seconds=KEEPALIVE, **config)
+    settings = Config(**{"keepalive_seconds": KEEPALIVE, "retries": 0, **FAR, **config})
     store = store or memory_store(clock, retention=settings.retention_seconds)
     engine = Engine(settings, store, clock)
     rig = Rig(clock, store, ScriptedProvider(), engine, Heartbeats(clock, KEEPALIVE, settings.write_timeout), settings)
@@ -272,6 +289,8 @@ class Connection:
         if not stalled:
             self._reading.set()
         self._sending = False
+        self.stall_at_the_end = False
+        """Whether the last message waits for ever, as a server's does behind a large write."""
 
     @property
     def aborted(self) -> bool:
@@ -296,6 +315,8 @@ class Connection:
         self._sending = True
         try:
             await self._reading.wait()
+            if self.stall_at_the_end and not message.get("more_body"):
+                await anyio.sleep_forever()
         finally:
             self._sending = False
         if self.gone.is_set():

@@ -161,8 +161,9 @@ async def test_a_key_is_free_again_only_when_nothing_was_said_and_a_retry_may_he
             await read_all(second.subscription)
 
 
+@pytest.mark.parametrize("body", [b'{"n": 1}', b'{"n": 2}'], ids=["same body", "another body"])
 @pytest.mark.parametrize("how", ["deleted", "expired"])
-async def test_the_key_of_a_stream_that_is_no_more_is_free_again(how: str) -> None:
+async def test_the_key_of_a_stream_that_is_no_more_is_free_again(how: str, body: bytes) -> None:
     with anyio.fail_after(5):
         async with node(retention_seconds=100.0) as rig:
             first = await rig.start(key="k")
@@ -172,7 +173,7 @@ async def test_the_key_of_a_stream_that_is_no_more_is_free_again(how: str) -> No
                 await rig.engine.delete(first.stream_id, OWNER)
             else:
                 rig.clock.advance(100)
-            second = await rig.start(key="k", body=b'{"n": 1}')
+            second = await rig.start(key="k", body=body)
             assert not second.replayed
             rig.provider.call(1).finish()
             await read_all(second.subscription)

@@ -107,3 +107,11 @@ def test_an_open_server_takes_any_name_and_refuses_foreign_pages_all_the_same() 
     for host, origin in (("whatever.example", "https://evil.example"), (None, "null"), ("", "null"), (None, "")):
         with pytest.raises(Forbidden):
             OPEN.check_page(host, origin, None)
+
+
+@pytest.mark.promise("P33")
+def test_an_open_server_that_binds_loopback_keeps_strange_names_out() -> None:
+    local = Access(Config(no_auth=True, host="127.0.0.1"))
+    local.check_page("localhost:8000", "http://localhost:8000", None)
+    with pytest.raises(Forbidden):
+        local.check_page("evil.example:8000", "http://evil.example:8000", None)

@@ -119,6 +119,16 @@ async def test_the_configured_key_and_headers_identify_us(server: ScriptedServer
     assert server.requests[0].path == "/v1/chat/completions"
 
 
+@pytest.mark.promise("P7", "P8")
+@pytest.mark.parametrize("configured", [None, "continue"])
+async def test_another_headrace_upstream_is_told_to_stop_with_us(server: ScriptedServer, configured: str | None):
+    server.script(whole(chat("x"), content_type="text/event-stream"))
+    headers = () if configured is None else (("Headrace-On-Disconnect", Secret(configured)),)
+    async with provider(server, headers=headers) as made:
+        await ask(made)
+    assert server.requests[0].headers["headrace-on-disconnect"] == (configured or "cancel")
+
+
 async def test_without_a_key_there_is_no_authorization(server: ScriptedServer):
     server.script(whole(chat("x"), content_type="text/event-stream"))
     async with provider(server) as made:

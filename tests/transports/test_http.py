@@ -429,6 +429,27 @@ async def test_a_reader_that_does_not_read_slows_nobody_and_is_cut_at_the_deadli
 
 
 @pytest.mark.promise("P23")
+async def test_a_reader_that_does_not_read_the_last_bytes_is_cut_too_and_late_by_a_quarter_at_most() -> None:
+    with anyio.fail_after(5):
+        async with node(write_timeout=2.0) as rig:  # far shorter than the heartbeats' interval
+            started = await rig.start()
+            connection = Connection()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connection.serve, rig.streamed(started.subscription))
+                rig.call.say([OPENING])
+                await settle()
+                connection.stall_at_the_end = True
+                rig.call.finish()
+                await settle()
+                assert not connection.returned
+                for _ in range(5):
+                    rig.clock.advance(0.5)
+                    await settle()
+                assert connection.aborted
+            assert b"[DONE]" in connection.body
+
+
+@pytest.mark.promise("P23")
 async def test_a_reader_that_reads_again_gets_what_it_missed_in_one_write_and_no_late_heartbeat() -> None:
     with anyio.fail_after(5):
         async with node(write_timeout=1000.0) as rig:

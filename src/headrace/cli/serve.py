@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import gc
 import logging
-import math
 import shlex
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final, Literal, cast
 
+import anyio
 import typer
 import uvicorn
 
@@ -37,8 +36,8 @@ HEADRACE_API_KEYS=alice=… headrace serve --host 0.0.0.0"""
 
 # uvicorn's own.
 _POLL_S: Final = 0.1
-# With the default of drain_timeout still under the 30 s after which Kubernetes kills.
-_LAST_WRITES_S: Final = 3
+# For bytes that are on their way: who reads what was waited for before.
+_LAST_WRITES_S: Final = 1
 # Longer than the 60 s for which nginx and AWS's load balancer keep an idle connection to a server: whoever closes
 # first must be the client, or a request meets a connection that has just been closed. 75 s is nginx's own.
 _KEEP_ALIVE_S: Final = 75
@@ -83,7 +82,8 @@ def run(config: Config, sockets: list[socket.socket]) -> None:
         HeadraceError: the application could not start.
         typer.Exit: it could not start for a reason that is in the log.
     """
-    application = _Application(create_app(config))
+    cut = anyio.Event()
+    application = _Application(create_app(config, cut=cut))
     server = _Server(
         uvicorn.Config(
             application,
@@ -98,9 +98,10 @@ def run(config: Config, sockets: list[socket.socket]) -> None:
             # Nothing reads the caller's address, so nothing needs to trust a proxy to tell it.
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=math.ceil(config.drain_timeout),
+            timeout_graceful_shutdown=_LAST_WRITES_S,
         ),
         lambda port: typer.echo(greeting(config, port)),
+        cut,
     )
     try:
         server.run(sockets)
@@ -113,9 +114,10 @@ def run(config: Config, sockets: list[socket.socket]) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server with a greeting, and with an orderly end as the answer to a signal."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[int], None], cut: anyio.Event) -> None:
         super().__init__(config)
         self._ready = ready
+        self._cut = cut
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then say so."""
@@ -125,24 +127,21 @@ class _Server(uvicorn.Server):
             self._ready(sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let readers finish until the deadline, then let the application end its streams, then close what is left.
+        """Let the application drain, which still listens meanwhile, and close the connections after that.
 
-        uvicorn alone would cut the readers at the deadline, and only then stop the application: nobody would be left
-        to read the terminal records.
+        uvicorn alone would cut the readers first and stop the application then: nobody would be left to read the
+        terminal records, to resume, or to be told to come back (P11).
         """
-        for server in self.servers:
-            server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
-        while self._waits_for_readers() and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
-            await asyncio.sleep(_POLL_S)
-        await self.lifespan.shutdown()
-        self.config.timeout_graceful_shutdown = _LAST_WRITES_S
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._wait_for_cut)
+            await self.lifespan.shutdown()
+            tasks.cancel_scope.cancel()
         await super().shutdown(sockets)
 
-    def _waits_for_readers(self) -> bool:
-        return bool(self.server_state.connections) and not self.force_exit
+    async def _wait_for_cut(self) -> None:
+        while not self.force_exit:  # noqa: ASYNC110 - a signal handler may set nothing else
+            await asyncio.sleep(_POLL_S)
+        self._cut.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second.

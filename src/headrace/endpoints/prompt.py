@@ -64,7 +64,7 @@ async def _begin(services: Services, intake: Intake, request: Request) -> Respon
         raise BadRequest(f"prompt is 1 to {LONGEST_PROMPT} characters.", param="prompt")
     model = request.query_params.get("model") or next(iter(services.config.model_names), "")
     if not model:
-        raise BadRequest("model is missing; this server has no default.", param="model")
+        raise BadRequest("model is missing, and this server has no default: add &model=NAME.", param="model")
     dialect = attach.asked_format(request) or OPENAI_CHAT
     body = msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True})
     asked = NATIVE.parse(body)

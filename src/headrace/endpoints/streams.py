@@ -59,9 +59,9 @@ class Streams:
         self._intake = Intake(services, NATIVE, disconnect.CONTINUE)
 
     async def create(self, request: Request) -> Response:
-        """Start a stream and answer with its id at once, or with the stream itself for `Accept: text/event-stream`."""
+        """Start a stream and answer with its id at once, or with the stream itself if it is asked for."""
         asked = await self._intake.read(request)
-        as_stream = attach.accepts(request, attach.SSE_TYPE)
+        as_stream = asked.stream or attach.accepts(request, attach.SSE_TYPE)
         started = await self._intake.start(request, asked, read=as_stream)
         headers = stream_headers(NATIVE, started)
         if as_stream:

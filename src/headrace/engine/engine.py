@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -15,8 +14,13 @@ import anyio.lowlevel
 import msgspec
 
 from headrace.config import Config, Disconnect
+from headrace.config.schema import CallSettings
 from headrace.engine.clock import Clock
+from headrace.engine.deadlines import tick_of
 from headrace.engine.idempotency import IdempotencyKey, claimed_stream
+from headrace.engine.limits import RunningStreams, Slot
+from headrace.engine.patience import wait_within
+from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.subscription import Subscription
 from headrace.errors import Fenced, HeadraceError, IdempotencyKeyReused, NotFound, Overloaded
@@ -31,6 +35,10 @@ log = logging.getLogger("headrace.engine")
 CANCEL_WAIT = 5.0
 """Seconds that a cancel waits for another node's acknowledgement (P7)."""
 
+LAST_READS = 3.0
+"""Seconds after a drain's end in which readers get what they have not read; with the default of drain_timeout still
+under the 30 s after which Kubernetes kills (P11)."""
+
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
 
@@ -40,6 +48,8 @@ class Route(msgspec.Struct, frozen=True):
 
     provider: Provider
     upstream_model: str
+    settings: CallSettings = CallSettings()
+    """The model's own deadlines and retries."""
 
 
 class Router(Protocol):
@@ -78,7 +88,9 @@ class Engine:
         self._store = store
         self._clock = clock
         self._relays: dict[str, Relay] = {}
-        self._readers: Counter[str] = Counter()
+        self._running = RunningStreams(config.max_running_per_key)
+        self._readers = Readers(config.max_readers_per_stream)
+        self._draining = False
         self._opening: dict[str, anyio.Event] = {}
         """Streams that may hold an idempotency key already, and are not in the store yet."""
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -90,6 +102,7 @@ class Engine:
             self._tasks = tasks
             tasks.start_soon(self._serve_cancellations)
             tasks.start_soon(self._renew_leases)
+            tasks.start_soon(self._watch_deadlines)
             try:
                 yield
             finally:
@@ -99,16 +112,37 @@ class Engine:
     @property
     def accepting(self) -> bool:
         """Whether new streams may start."""
-        return self._tasks is not None
+        return self._tasks is not None and not self._draining
+
+    async def drain(self, seconds: float, cut: anyio.Event | None = None) -> None:
+        """Take no new streams, give those that run `seconds`, then end them as `server_shutdown` (P11).
+
+        Returns when all have their terminal record and their readers have read it, or had `LAST_READS` to. Setting
+        `cut` ends both waits at once. Reading and stopping go on meanwhile.
+        """
+        self._draining = True
+        if self._relays:
+            log.info("stopping: %d streams still run, for %g s at most", len(self._relays), seconds)
+        end = self._clock.monotonic() + seconds
+        await wait_within(self._clock, seconds, self._all_ended, cut)
+        for relay in tuple(self._relays.values()):
+            relay.shut_down()
+        await self._all_ended()
+        await wait_within(self._clock, max(LAST_READS, end - self._clock.monotonic()), self._readers.gone, cut)
+
+    async def _all_ended(self) -> None:
+        for relay in tuple(self._relays.values()):
+            await relay.ended.wait()
 
     async def start(self, order: Order) -> Started:
         """Make a stream, or join the one that the order's idempotency key belongs to.
 
         Raises:
             IdempotencyKeyReused: the key came with another body.
+            RateLimited: the owner has as many streams running as it may have (P24).
             Overloaded: no room for another stream, or the server is stopping.
         """
-        if self._tasks is None:
+        if not self.accepting:
             raise _stopping()
         stream_id = secrets.token_hex(16)
         key = order.key
@@ -116,7 +150,7 @@ class Engine:
             return await self._start(stream_id, order)
         opened = self._opening[stream_id] = anyio.Event()
         try:
-            joined = await self._join(key, order.owner, stream_id)
+            joined = await self._join(key, order, stream_id)
             if joined is not None:
                 return joined
             try:
@@ -130,8 +164,13 @@ class Engine:
             opened.set()
 
     async def _start(self, stream_id: str, order: Order) -> Started:
-        relay = await self._open(stream_id, order)
-        if self._tasks is None:  # stopped meanwhile: the stream is in the store, so it needs its end
+        slot = self._running.take(order.owner)
+        try:
+            relay = await self._open(stream_id, order, slot)
+        except BaseException:
+            slot.free()
+            raise
+        if self._tasks is None or self._draining:  # stopped meanwhile: the stream is in the store, so it needs its end
             relay.fail(_stopping())
             await self._run(relay, None)
             raise _stopping()
@@ -139,31 +178,33 @@ class Engine:
         self._tasks.start_soon(self._run, relay, order.key)
         return Started(stream_id, subscription, replayed=False)
 
-    async def _join(self, key: IdempotencyKey, owner: str, stream_id: str) -> Started | None:
+    async def _join(self, key: IdempotencyKey, order: Order, stream_id: str) -> Started | None:
         """The stream that holds the key, if its body is the same; None when the key is now ours."""
         while True:
             value = key.claim(stream_id)
-            held = await self._store.claim(key.name, value, self._claim_ttl)
+            held = await self._store.claim(key.name, value, self._claim_ttl(order))
             if held == value:
                 return None
             other, digest = claimed_stream(held)
             opening = self._opening.get(other)
-            if digest != key.digest:
-                raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
             try:
-                return Started(other, await self.subscribe(other, owner), replayed=True)
-            except NotFound:
+                if digest == key.digest:
+                    return Started(other, await self.subscribe(other, order.owner), replayed=True)
+                if opening is None:
+                    await self.info(other, order.owner)
+            except NotFound:  # the claim of a stream that is not there yet, or not any more
                 if opening is not None:
                     await opening.wait()
                 else:
                     await self._store.release(key.name, held)
+            else:
+                raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
 
-    @property
-    def _claim_ttl(self) -> float:
+    def _claim_ttl(self, order: Order) -> float:
         """A claim outlives its stream: it is released with it, or found dead when somebody asks."""
-        return self._config.total_timeout + self._config.retention_seconds
+        return order.route.settings.total_timeout + self._config.retention_seconds
 
-    async def _open(self, stream_id: str, order: Order) -> Relay:
+    async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
         request = order.request
         lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
         start = StreamStart(
@@ -176,8 +217,9 @@ class Engine:
             input_tokens=request.estimated_input_tokens(),
             meta=request.metadata,
         )
-        job = Job(start, request, order.route.provider, order.route.upstream_model, order.policy)
-        relay = Relay(job, lease, self._store, self._clock)
+        route = order.route
+        job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
+        relay = Relay(job, lease, self._store, self._clock, slot)
         self._relays[stream_id] = relay
         try:
             await relay.open()
@@ -197,6 +239,7 @@ class Engine:
             log.exception("stream %s: defect at its end", relay.id)
         finally:
             del self._relays[relay.id]
+            relay.slot.free()
             if key is not None:
                 with anyio.CancelScope(shield=True):
                     await self._settle(relay, key)
@@ -217,21 +260,24 @@ class Engine:
 
     def _subscribe(self, stream_id: str) -> Subscription:
         relay = self._relays.get(stream_id)
-        self._readers[stream_id] += 1
+        self._readers.enter(stream_id)
         if relay is not None:
             relay.attach()
 
         def leave() -> None:
-            self._readers[stream_id] -= 1
-            if not self._readers[stream_id]:
-                del self._readers[stream_id]
+            self._readers.leave(stream_id)
             if relay is not None:
                 relay.detach()
 
         return Subscription(self._store, stream_id, leave)
 
     async def subscribe(self, stream_id: str, owner: str) -> Subscription:
-        """Attach a reader at the start of the log. Raises `NotFound`, for another owner's stream too (P32)."""
+        """Attach a reader at the start of the log.
+
+        Raises:
+            NotFound: there is no such stream, or it is another owner's (P32).
+            Overloaded: it has `max_readers_per_stream` (P24).
+        """
         await self.info(stream_id, owner)
         return self._subscribe(stream_id)
 
@@ -244,7 +290,7 @@ class Engine:
 
     def readers(self, stream_id: str) -> int:
         """Readers of the stream on this node."""
-        return self._readers.get(stream_id, 0)
+        return self._readers.of(stream_id)
 
     async def list(self, owner: str, state: StreamState | None, before: str | None, limit: int) -> Sequence[StreamInfo]:
         """The owner's streams, newest first."""
@@ -332,6 +378,15 @@ class Engine:
                 await self._clock.sleep(LISTEN_AGAIN)
             else:
                 return  # the store was closed
+
+    async def _watch_deadlines(self) -> None:
+        """One look at all streams, many times per deadline (P20)."""
+        tick = tick_of(self._config)
+        while True:
+            await self._clock.sleep(tick)
+            now = self._clock.monotonic()
+            for relay in tuple(self._relays.values()):
+                relay.check_deadlines(now)
 
     async def _renew_leases(self) -> None:
         """Keep the leases of streams that have nothing to say; a lost one ends its relay (P3)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -12,20 +13,23 @@ import anyio.lowlevel
 import msgspec
 
 from headrace.config import Disconnect
+from headrace.config.schema import CallSettings
 from headrace.engine.clock import Clock, Timer
+from headrace.engine.deadlines import Deadlines, has_content
+from headrace.engine.limits import Slot
+from headrace.engine.retry import Backoff
 from headrace.errors import Fenced, HeadraceError, InternalError, LogFull, NotFound
 from headrace.events import (
-    ArgsDelta,
     Cancelled,
     Chunk,
     Event,
     Failed,
     Finished,
     Record,
+    Status,
     StepEnd,
     StreamStart,
     Terminal,
-    TextDelta,
     Usage,
 )
 from headrace.messages import Request
@@ -47,17 +51,20 @@ class Job(msgspec.Struct, frozen=True):
     provider: Provider
     upstream_model: str
     policy: Disconnect
+    settings: CallSettings
+    """Deadlines and retries."""
 
 
 class Relay:
     """Pulls the model and appends; whatever happens, the log ends with one terminal record (P3)."""
 
-    def __init__(self, job: Job, lease: Lease, store: StreamStore, clock: Clock) -> None:
-        """`lease` must be fresh: the relay writes record 0 itself, in `open`."""
+    def __init__(self, job: Job, lease: Lease, store: StreamStore, clock: Clock, slot: Slot) -> None:
+        """`lease` must be fresh: the relay writes record 0 itself, in `open`. `slot` is freed with the log's end."""
         self.id = job.start.id
         self.owner = job.start.owner
         self.job = job
         self.lease = lease
+        self.slot = slot
         self.has_content = False
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
@@ -66,6 +73,9 @@ class Relay:
         self._store = store
         self._clock = clock
         self._next_seq = lease.next_seq
+        self._deadlines = Deadlines(job.settings, clock.monotonic())
+        self._answered = False
+        """Whether an upstream has said anything but an error."""
         self._scope = anyio.CancelScope()
         self._stopped: Terminal | None = None
         self._usage: Usage | None = None
@@ -103,10 +113,36 @@ class Relay:
                 await self._close(self._stopped or terminal or _shutdown())
 
     async def _pull(self) -> None:
+        """Ask the upstream until it answers or there is nothing more to try (P21).
+
+        What is in the log stays there, so a request is repeated only while nothing of an answer is: not even the frame
+        with the role, which readers have seen and a second one would follow.
+        """
+        backoff = Backoff.of(self.job.settings)
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt()
+            except HeadraceError as error:
+                left = self._deadlines.left(self._clock.monotonic())
+                wait = None if self._answered else backoff.wait(error, attempt, random.random(), left)
+                if wait is None:
+                    raise
+                failed = error
+            attempt += 1
+            log.info("stream %s: %s, try %d of %d", self.id, failed.error_code, attempt + 1, backoff.retries + 1)
+            text = f"{failed.message} Retry {attempt} of {backoff.retries} in {wait:.1f} s."
+            await self._append([Chunk((Status("retrying", text),))])
+            await self._clock.sleep(wait)
+
+    async def _attempt(self) -> None:
         chunks = self.job.provider.stream(self.job.request, self.job.upstream_model)
         async with aclosing(chunks):
             async for batch in chunks:
+                self._answered = self._answered or bool(batch)
+                self._deadlines.note(batch, self._clock.monotonic())
                 await self._append(batch)
+                self.has_content = self.has_content or has_content(batch)
                 step = _step_end(batch)
                 if step is not None:
                     # The marker ends the stream (P6); the provider may still hand its connection back.
@@ -128,8 +164,6 @@ class Relay:
     def _appended(self, records: Sequence[Record]) -> None:
         self._unconfirmed = ()
         self._next_seq += len(records)
-        if not self.has_content:
-            self.has_content = any(isinstance(event, TextDelta | ArgsDelta) for r in records for event in r.events)
 
     async def _confirm(self) -> None:
         """Send again what a cut-off append may have left out: the same seqs twice are a no-op, a wrong seq an error."""
@@ -154,6 +188,7 @@ class Relay:
             log.error("stream %s: the terminal record could not be written: %s", self.id, error)
         finally:
             self.terminal = self.terminal or terminal
+            self.slot.free()
             self._cancel_grace()
             if self._linger is not None:
                 self._linger.cancel()
@@ -167,6 +202,7 @@ class Relay:
         record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
         await self._store.finish(self.lease, record)
         self.terminal = terminal
+        self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
 
     async def _count(self, terminal: Terminal) -> Usage:
         """Usage that the upstream's end did not bring; a log that cannot be counted must not stay open for that."""
@@ -203,6 +239,18 @@ class Relay:
     def fail(self, error: HeadraceError) -> None:
         """Stop pulling because of something outside the upstream."""
         self._stop(_failure(error))
+
+    def shut_down(self) -> None:
+        """Stop pulling because the server stops."""
+        self._stop(_shutdown())
+
+    def check_deadlines(self, now: float) -> None:
+        """End a stream whose upstream takes too long (P20); `now` is monotonic."""
+        if self.terminal is not None or self._stopped is not None:
+            return
+        error = self._deadlines.passed(now)
+        if error is not None:
+            self.fail(error)
 
     def _stop(self, terminal: Terminal) -> None:
         if self._stopped is None and self.terminal is None:

@@ -30,8 +30,8 @@ class Access:
 
     def __init__(self, config: Config) -> None:
         self._keys = config.api_keys
-        # An open server has names that nobody listed, unless somebody did.
-        self._checks_host = not config.no_auth or bool(config.allowed_hosts)
+        # An open server has names that nobody listed, unless somebody did; one that binds loopback has none.
+        self._checks_host = not config.no_auth or bool(config.allowed_hosts) or is_loopback(config.host)
         self._hosts = frozenset(_host_name(host) for host in config.allowed_hosts)
         self._origins = frozenset(config.cors_origins)
         self._open = not config.api_keys

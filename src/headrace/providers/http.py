@@ -47,6 +47,8 @@ JSON = "application/json"
 # the minutes after which load balancers, drop an idle one. A server that closes earlier is noticed when it does.
 _KEEPALIVE_SECONDS = 60.0
 _DNS_CACHE_SECONDS = 60
+# A server that is slower than this gains nothing from a connection that is there a moment earlier.
+_WARM_UP_SECONDS = 1.0
 _ERROR_BODY_BYTES = 64 * 1024
 # A server that stops in the middle of its error must not hold the caller's.
 _ERROR_BODY_SECONDS = 5.0
@@ -232,10 +234,10 @@ class Upstream:
     async def start(self) -> None:
         """Open a connection ahead with a HEAD of the base address, whatever it answers.
 
-        Takes `connect_timeout` at most, and never fails: start several in one task group. No credential is sent.
+        Takes a second at most, and never fails: start several in one task group. No credential is sent.
         """
         session = self._open()
-        with anyio.move_on_after(self.settings.connect_timeout):
+        with anyio.move_on_after(min(self.settings.connect_timeout, _WARM_UP_SECONDS)):
             try:
                 async with session.head(self.settings.base_url, allow_redirects=False):
                     pass

@@ -15,6 +15,8 @@ from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Upstream
 from headrace.providers.redaction import Redactor
 
 _PATH = "/chat/completions"
+# Where the model server is another Headrace: a stop here must reach the model there, not start its grace time.
+_LEAVING = ("headrace-on-disconnect", "cancel")
 
 
 class OpenAIProvider:
@@ -82,7 +84,8 @@ class OpenAIProvider:
                     return chunks, None
             frames.feed(b"")  # a broken limit is told by the next call, and the server may never send again
         except LineTooLong as problem:
-            return chunks, UpstreamProtocol(f"The model server sent a frame over the limit: {problem}.")
+            text = f"The model server sent a frame over the limit (max_upstream_line_bytes): {problem}."
+            return chunks, UpstreamProtocol(text)
         except HeadraceError as problem:
             return chunks, self._redactor.error(problem)
         return chunks, None
@@ -96,7 +99,10 @@ class OpenAIProvider:
 
 def settings_of(model: Model) -> HttpSettings:
     """The HTTP side of a configured model."""
-    return HttpSettings(base_url=model.base_url, headers=_headers(model), connect_timeout=model.connect_timeout)
+    headers = _headers(model)
+    if not any(name.lower() == _LEAVING[0] for name, _ in headers):
+        headers = (*headers, _LEAVING)
+    return HttpSettings(base_url=model.base_url, headers=headers, connect_timeout=model.connect_timeout)
 
 
 def _headers(model: Model) -> tuple[tuple[str, str], ...]:

@@ -95,9 +95,10 @@ class MemoryStore:
         if records:
             size = weigh(records)
             if stream.bytes + size > self._max_stream_bytes:
-                raise LogFull(f"Stream {lease.id} has reached {self._max_stream_bytes} bytes.", retryable=False)
+                text = f"The stream has reached {self._max_stream_bytes} bytes, its limit (max_stream_log_bytes)."
+                raise LogFull(text, retryable=False)
             if self._bytes + size > self._max_bytes and not self._make_room(size):
-                raise LogFull(f"All streams together have reached {self._max_bytes} bytes.")
+                raise LogFull(f"All streams together have reached {self._max_bytes} bytes (max_log_bytes).")
             self._extend(stream, records, size)
         stream.leased_until = self._now() + stream.ttl
 
@@ -224,7 +225,8 @@ class MemoryStore:
     def _create(self, stream_id: str, owner: str, request: bytes) -> _Stream:
         stream = _Stream(stream_id, owner, request, self._last_epoch + 1, int(self._now() * 1000))
         if self._bytes + stream.cost > self._max_bytes and not self._make_room(stream.cost):
-            raise Overloaded("The logs of running streams fill the store; try again when some have ended.")
+            text = "The logs of running streams fill the store (max_log_bytes); try again when some have ended."
+            raise Overloaded(text, retry_after=1)
         self._bytes += stream.cost
         self._streams[stream_id] = stream
         self._owned.setdefault(owner, {})[stream_id] = stream

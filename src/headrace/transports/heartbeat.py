@@ -52,7 +52,7 @@ class Heartbeats:
     async def run(self) -> None:
         """Turn for ever; cancelled at shutdown."""
         while True:
-            await self.clock.sleep(self._interval / _TICKS)
+            await self.clock.sleep(min(self._interval, self._write_timeout) / _TICKS)
             now = self.clock.monotonic()
             for body in tuple(self._bodies):
                 idle = now - body.last_write

@@ -108,6 +108,8 @@ class StreamResponse(Response):
         self._hold = hold
         self._extra = headers
         self._beating: anyio.Event | None = None
+        self._ending = False
+        """Nothing but the body's end is to come: still watched for a reader that does not read, but not kept alive."""
         self.last_write = 0.0
         self.writing = False
 
@@ -167,7 +169,7 @@ class StreamResponse(Response):
         while frames := await reader.next():
             await self._write(self._framing.encode(reader.view, frames, reader.position))
             reader.advance(frames)
-        self._heartbeats.remove(self)
+        self._ending = True
         if reader.terminal is not None and reader.dialect.clean_end(reader.terminal):
             await self._write(b"", more=False)
 
@@ -182,11 +184,11 @@ class StreamResponse(Response):
     def beat(self) -> None:
         """Show life: see `Idle.beat`."""
         self.last_write = self._heartbeats.clock.monotonic()
-        if self._framing.heartbeat is not None:
+        if self._framing.heartbeat is not None and not self._ending:
             self._tasks.start_soon(self._write_heartbeat, self._framing.heartbeat)
 
     async def _write_heartbeat(self, heartbeat: bytes) -> None:
-        if self.writing or self._beating is not None:  # frames came first, and say more
+        if self.writing or self._ending or self._beating is not None:  # frames came first, and say more
             return
         self.writing = True
         self._beating = anyio.Event()

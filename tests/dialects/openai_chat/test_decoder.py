@@ -315,3 +315,12 @@ def test_damaged_bytes_of_a_frame_raise_nothing_but_our_errors(sent: list[dict[s
     at = data.draw(st.integers(0, len(frame) - 1))
     encoded[number] = frame[:at] + data.draw(st.binary(max_size=2)) + frame[at + data.draw(st.integers(0, 3)) :]
     survives(encoded)
+
+
+@pytest.mark.promise("P19")
+@pytest.mark.parametrize("retryable", [True, False])
+def test_another_headraces_word_on_retrying_holds(retryable: bool):
+    frame = {"error": {"message": "no", "type": "server_error", "code": "upstream_auth", "retryable": retryable}}
+    with pytest.raises(UpstreamError) as raised:
+        ChatDecoder("openai", "m").feed(json.dumps(frame).encode())
+    assert raised.value.may_retry is retryable

@@ -85,8 +85,12 @@ def in_band_error(frame: dict[str, Any]) -> UpstreamError | RateLimited | None:
     said = fields.get("message")
     words = [fields.get(name) for name in ("code", "status", "type", "error_type")]
     status = next((status for status in map(_status, words) if status), 0)
+    retryable = fields.get("retryable")
     text = said[:_MAX_MESSAGE] if isinstance(said, str) and said else "no reason given"
-    return _error(status, text, quota="insufficient_quota" in words)
+    problem = _error(status, text, quota="insufficient_quota" in words)
+    if isinstance(retryable, bool):  # another Headrace knows better than its words say
+        problem.may_retry = retryable
+    return problem
 
 
 def _error(status: int, said: str, *, quota: bool) -> UpstreamError | RateLimited:

@@ -31,7 +31,7 @@ class Slots:
             return
         if len(self._waiting) >= self._queue:
             raise RateLimited(
-                f"the embedded model is busy and {self._queue} requests wait for it: try again in a moment",
+                f"the embedded model is busy and {self._queue} requests (local_queue) wait for it: try again soon",
                 retry_after=_RETRY_AFTER_S,
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.errors import ConfigError
+from headrace.mock import MockServer, Settings
+from headrace.mock.pacing import Gap
+from headrace.mock.recording import read_recording
+from tests.mock.client import ask, question
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+FAST = Settings(gap=Gap("uniform", 0.0, 0.0))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["text.sse", "tools.sse", "vendor.sse"])
+async def test_recorded_bytes_come_as_they_are(name):
+    recording = read_recording(FIXTURES / name)
+    async with MockServer(FAST, recordings=[recording]) as server:
+        reply = await ask(server, question())
+    assert reply.body == (FIXTURES / name).read_bytes()
+    assert reply.headers["x-mock-sha256"] == hashlib.sha256(reply.text.encode()).hexdigest()
+
+
+@pytest.mark.anyio
+async def test_records_become_chunks_with_their_pace():
+    recording = read_recording(FIXTURES / "water.ndjson")
+    assert sum(take.after for take in recording.takes) > 0
+    async with MockServer(FAST, recordings=[recording]) as server:
+        reply = await ask(server, question())
+        whole = await ask(server, question(stream=False))
+    assert reply.text.startswith("Water")
+    assert reply.frames[-1] == b"[DONE]"
+    assert b'"finish_reason":"stop"' in reply.body
+    assert b'"prompt_tokens"' in reply.body
+    assert whole.json()["choices"][0]["message"]["content"] == reply.text
+
+
+@pytest.mark.anyio
+async def test_records_of_reasoning_and_tool_calls_become_deltas(tmp_path):
+    events: list[list[dict[str, Any]]] = [
+        [{"type": "step.start", "provider": "p", "model": "m"}],
+        [{"type": "item.start", "item": 0, "kind": "reasoning"}, {"type": "text.delta", "item": 0, "text": "why"}],
+        [{"type": "item.start", "item": 1, "kind": "tool_call", "name": "look", "call_id": "c1"}],
+        [{"type": "args.delta", "item": 1, "json": '{"a":1}'}],
+        [{"type": "choice.end", "choice": 0, "reason": "tool_calls"}, {"type": "finished", "reason": "tool_calls"}],
+    ]
+    lines = [json.dumps({"seq": seq, "at_ms": 5, "events": each}) for seq, each in enumerate(events)]
+    (tmp_path / "tools.ndjson").write_text("\n".join(lines))
+    async with MockServer(recordings=[read_recording(tmp_path / "tools.ndjson")]) as server:
+        reply = await ask(server, question())
+    deltas = [json.loads(frame)["choices"][0]["delta"] for frame in reply.frames[:-1]]
+    assert deltas[1] == {"reasoning_content": "why"}
+    (opening,), (piece,) = deltas[2]["tool_calls"], deltas[3]["tool_calls"]
+    assert opening == {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}}
+    assert piece == {"index": 0, "function": {"arguments": '{"a":1}'}}
+    assert b'"finish_reason":"tool_calls"' in reply.frames[-2]
+
+
+@pytest.mark.anyio
+async def test_recordings_take_turns_and_meet_faults():
+    recordings = [read_recording(FIXTURES / "water.ndjson"), read_recording(FIXTURES / "text.sse")]
+    async with MockServer(FAST, recordings=recordings) as server:
+        texts = [(await ask(server, question())).text for _ in range(3)]
+        cut = await ask(server, question(mock={"fault": "cut-frames:2"}))
+    assert texts == [recordings[0].text, recordings[1].text, recordings[0].text]
+    assert not cut.whole
+    assert recordings[1].text.startswith(cut.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("a.ndjson", "{}\n", "record 1"), ("a.txt", "", "must end in"), ("a.sse", None, "cannot be read")],
+)
+def test_what_is_no_recording_is_refused(tmp_path, name, content, words):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        read_recording(tmp_path / name)
