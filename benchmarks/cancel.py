@@ -56,6 +56,7 @@ class Upstream:
             with contextlib.suppress(ConnectionError):
                 writer.write(TOKEN)
             await asyncio.wait([gone], timeout=GAP)
+        gone.exception()  # a reset is how an aborted connection looks from here
         if tag in self.closed and not self.closed[tag].done():
             self.closed[tag].set_result(time.perf_counter())
 
