@@ -102,7 +102,7 @@ async def one_round(http: aiohttp.ClientSession, base: str, upstream: Upstream, 
 
 def summary(name: str, values: list[float]) -> str:
     """One line: p50, p99, min and max."""
-    cuts = statistics.quantiles(values, n=100)
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
     return f"{name:<28} p50 {cuts[49]:7.2f}  p99 {cuts[98]:7.2f}  min {min(values):7.2f}  max {max(values):7.2f}"
 
 
