@@ -15,10 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.providers.local import available
-
 COMMAND = [sys.executable, "-c", "from headrace.cli import main; raise SystemExit(main())"]
-EMBEDDED = pytest.mark.skipif(not available(), reason="the embedded model is not installed")
 # Without it every answer is over before a second process has started.
 SLOW_TOKENS = 400
 
@@ -93,7 +90,6 @@ def serving(*options: str, **extra: str) -> Iterator[Server]:
                 process.kill()
 
 
-@EMBEDDED
 def test_the_printed_curl_line_works_and_sigterm_ends_with_0():
     with serving() as server:
         assert "135M demo model, facts are often wrong" in server.greeting
@@ -105,7 +101,6 @@ def test_the_printed_curl_line_works_and_sigterm_ends_with_0():
     assert "Traceback" not in err
 
 
-@EMBEDDED
 def test_the_curl_line_of_a_server_with_keys_takes_the_key_from_the_environment():
     with serving(HEADRACE_API_KEYS="alice=sesame-123") as server:
         assert "sesame" not in server.greeting
@@ -116,7 +111,6 @@ def test_the_curl_line_of_a_server_with_keys_takes_the_key_from_the_environment(
         assert server.stop(signal.SIGINT)[0] == 0
 
 
-@EMBEDDED
 @pytest.mark.promise("P9")
 def test_tail_gives_the_same_text_during_and_after_the_stream():
     with serving(HEADRACE_API_KEYS="alice=sesame-123") as server:
@@ -133,7 +127,6 @@ def test_tail_gives_the_same_text_during_and_after_the_stream():
     assert "HEADRACE_API_KEY" in foreign.stderr
 
 
-@EMBEDDED
 @pytest.mark.promise("P7")
 def test_cancel_from_another_process_ends_the_tail_with_3_and_leaves_the_text():
     with serving() as server:
@@ -163,7 +156,6 @@ def test_cancel_from_another_process_ends_the_tail_with_3_and_leaves_the_text():
     assert (code, log) == (0, "")
 
 
-@EMBEDDED
 def test_a_reader_sees_the_end_of_its_stream_when_the_server_is_stopped():
     with serving(HEADRACE_DRAIN_TIMEOUT="0") as server:
         stream = server.create(SLOW_TOKENS)
@@ -185,7 +177,6 @@ def test_a_reader_sees_the_end_of_its_stream_when_the_server_is_stopped():
     assert "trying again" not in said  # the terminal record came on the connection, not a cut
 
 
-@EMBEDDED
 def test_a_running_stream_may_end_within_the_drain_timeout():
     with serving() as server:
         stream = server.create(60)
