@@ -179,7 +179,6 @@ class Cancelled(_Event, frozen=True, tag="cancelled"):
     by: str
 
 
-Content = TextDelta | ArgsDelta
 Terminal = Finished | Failed | Cancelled
 Event = (
     StreamStart
@@ -201,6 +200,8 @@ Event = (
     | Cancelled
 )
 TERMINAL = (Finished, Failed, Cancelled)
+CONTENT = (TextDelta, ArgsDelta)
+"""What a reader would call the answer; the rest is framing."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

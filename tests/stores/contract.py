@@ -557,6 +557,15 @@ async def test_the_first_claim_holds_until_its_time_is_over(rig: Rig) -> None:
 
 
 @pytest.mark.anyio
+async def test_looking_at_a_claim_changes_nothing(rig: Rig) -> None:
+    assert await rig.store.claimed("key") is None
+    assert await rig.store.claim("key", "one", TTL) == "one"
+    assert await rig.store.claimed("key") == "one"
+    await rig.advance(TTL)
+    assert await rig.store.claimed("key") is None
+
+
+@pytest.mark.anyio
 async def test_only_the_holder_extends_a_claim(rig: Rig) -> None:
     await rig.store.claim("key", "one", TTL)
     await rig.store.extend("key", "two", 100 * TTL)

@@ -126,11 +126,8 @@ async def read_view(
     """
     reader = Reader(subscription, dialect, at)
     headers = {"headrace-stream-id": subscription.stream_id}
-    try:
+    with subscription.handing_over():
         more = await reader.seek()
-    except BaseException:
-        reader.close()
-        raise
     if not more:
         reader.close()
         terminal = reader.terminal

@@ -40,12 +40,9 @@ def _add(routes: APIRouter, services: Services, path: str, dialect: Dialect) -> 
         owner: str = request.scope["headrace.owner"]
         if attach.accepts(request, attach.SSE_TYPE):
             subscription = await services.engine.subscribe(stream_id, owner)
-            try:
+            with subscription.handing_over():
                 start = await services.engine.first(stream_id)
                 _, at = attach.position(request, dialect, start)
-            except BaseException:
-                subscription.close()
-                raise
             framing = SSE(ids=at.prefix, retry=True)
             return await attach.read_view(services, subscription, framing, dialect, at)
         return await _whole(services, dialect, stream_id, owner)

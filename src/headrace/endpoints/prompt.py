@@ -49,12 +49,9 @@ async def _resume(services: Services, request: Request, kept: str) -> Response:
         )
     stream_id = attach.stream_of(public_id)
     subscription = await services.engine.subscribe(stream_id, request.scope["headrace.owner"])
-    try:
+    with subscription.handing_over():
         dialect, at = attach.resume_cursor(text, attach.asked_format(request))
         framing = attach.framing_for(request, dialect, f"{stream_id}:{at.prefix}")
-    except BaseException:
-        subscription.close()
-        raise
     return await attach.read_view(services, subscription, framing, dialect, at)
 
 

@@ -122,13 +122,10 @@ class Streams:
         """The stream in any format, from any position, while it runs or after it has ended."""
         wanted = attach.asked_format(request)
         subscription = await self._engine.subscribe(attach.stream_of(stream_id), _owner(request))
-        try:
+        with subscription.handing_over():
             start = await self._engine.first(subscription.stream_id)
             dialect, at = attach.position(request, wanted, start)
             framing = attach.framing_for(request, dialect, at.prefix)
-        except BaseException:
-            subscription.close()
-            raise
         return await attach.read_view(self._services, subscription, framing, dialect, at)
 
     async def cancel(self, request: Request, stream_id: str) -> Response:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from headrace.config import Config
 from headrace.config.schema import CallSettings
 from headrace.errors import UpstreamTimeout
-from headrace.events import ArgsDelta, Chunk, TextDelta
+from headrace.events import CONTENT, Chunk
 
 _TICKS = 8
 """Looks per deadline: one that has passed is noticed at most an eighth of it late."""
@@ -21,7 +21,7 @@ _SHORTEST_TICK = 0.01
 
 def has_content(batch: Sequence[Chunk]) -> bool:
     """Whether a batch says something: text, reasoning or a tool's arguments. Framing and pings are none (P20, P26)."""
-    return any(isinstance(event, TextDelta | ArgsDelta) for chunk in batch for event in chunk.events)
+    return any(isinstance(event, CONTENT) for chunk in batch for event in chunk.events)
 
 
 def tick_of(config: Config) -> float:
@@ -40,10 +40,12 @@ class Deadlines:
         self._began = now
         self._said: float | None = None
 
-    def note(self, batch: Sequence[Chunk], now: float) -> None:
-        """A batch has arrived."""
+    def note(self, batch: Sequence[Chunk], now: float) -> bool:
+        """A batch has arrived; whether it says something."""
         if has_content(batch):
             self._said = now
+            return True
+        return False
 
     def passed(self, now: float) -> UpstreamTimeout | None:
         """The deadline that has passed, as the error that the stream ends with."""

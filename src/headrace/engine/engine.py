@@ -10,13 +10,13 @@ from typing import Protocol
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
 import msgspec
 
 from headrace.config import Config, Disconnect
 from headrace.config.schema import CallSettings
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
+from headrace.engine.folding import folded
 from headrace.engine.idempotency import IdempotencyKey, claimed_stream
 from headrace.engine.limits import RunningStreams, Slot
 from headrace.engine.patience import wait_within
@@ -28,7 +28,6 @@ from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
 from headrace.messages import Request
 from headrace.providers.base import Provider
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
-from headrace.transforms.accumulator import Accumulator
 
 log = logging.getLogger("headrace.engine")
 
@@ -306,15 +305,7 @@ class Engine:
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
-        accumulator = Accumulator()
-        after = -1
-        while records := await self._store.read(stream_id, after, 1000):
-            accumulator.feed(records)
-            after = records[-1].seq
-            await anyio.lowlevel.checkpoint()  # a long log must not hold up everybody else's tokens
-            if accumulator.terminal is not None:
-                break
-        return accumulator.answer()
+        return (await folded(self._store, stream_id)).answer()
 
     async def cancel(self, stream_id: str, owner: str, by: str = "client") -> bool:
         """Stop a stream (P7). Idempotent; a stream that has ended stays as it ended.
@@ -351,10 +342,8 @@ class Engine:
         Raises:
             NotFound: no stream holds the key.
         """
-        probe = "-"
-        held = await self._store.claim(name, probe, 1)
-        if held == probe:
-            await self._store.release(name, probe)
+        held = await self._store.claimed(name)
+        if held is None:
             raise NotFound("No stream has this idempotency key.")
         stream_id, _ = claimed_stream(held)
         await self.cancel(stream_id, owner)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 import anyio
-import anyio.lowlevel
 import msgspec
 
 from headrace.config import Disconnect
 from headrace.config.schema import CallSettings
 from headrace.engine.clock import Clock, Timer
-from headrace.engine.deadlines import Deadlines, has_content
+from headrace.engine.deadlines import Deadlines
+from headrace.engine.folding import folded
 from headrace.engine.limits import Slot
 from headrace.engine.retry import Backoff
 from headrace.errors import Fenced, HeadraceError, InternalError, LogFull, NotFound
@@ -35,7 +35,6 @@ from headrace.events import (
 from headrace.messages import Request
 from headrace.providers.base import Provider
 from headrace.stores.base import Lease, StreamStore
-from headrace.transforms.accumulator import Accumulator
 
 log = logging.getLogger("headrace.relay")
 
@@ -104,10 +103,10 @@ class Relay:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             log.exception("stream %s: cancelled from inside the provider", self.id)
-            terminal = _failure(InternalError("The server made a mistake; it is in its log."))
+            terminal = _defect()
         except Exception:  # the task boundary: a defect becomes a terminal record, not a silent stream
             log.exception("stream %s: defect in the relay", self.id)
-            terminal = _failure(InternalError("The server made a mistake; it is in its log."))
+            terminal = _defect()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close(self._stopped or terminal or _shutdown())
@@ -140,9 +139,9 @@ class Relay:
         async with aclosing(chunks):
             async for batch in chunks:
                 self._answered = self._answered or bool(batch)
-                self._deadlines.note(batch, self._clock.monotonic())
+                says = self._deadlines.note(batch, self._clock.monotonic())
                 await self._append(batch)
-                self.has_content = self.has_content or has_content(batch)
+                self.has_content |= says
                 step = _step_end(batch)
                 if step is not None:
                     # The marker ends the stream (P6); the provider may still hand its connection back.
@@ -216,12 +215,7 @@ class Relay:
 
     async def _missing_usage(self, terminal: Terminal) -> Usage:
         """The last usage in the log, or an estimate from what is in it. Read only at the end, so it costs no token."""
-        accumulator = Accumulator()
-        after = -1
-        while records := await self._store.read(self.id, after, 1000):
-            accumulator.feed(records)
-            after = records[-1].seq
-            await anyio.lowlevel.checkpoint()  # a long log must not hold up everybody else's tokens
+        accumulator = await folded(self._store, self.id)
         known = accumulator.usage or Usage(self.job.start.input_tokens, 0, source="estimated")
         if isinstance(terminal, Finished) and known.source == "provider":
             return known
@@ -295,6 +289,10 @@ def _failure(error: HeadraceError) -> Failed:
         retry_after=error.retry_after,
         param=error.param,
     )
+
+
+def _defect() -> Failed:
+    return _failure(InternalError("The server made a mistake; it is in its log."))
 
 
 def _shutdown() -> Failed:

@@ -40,5 +40,5 @@ class Backoff(msgspec.Struct, frozen=True):
         return wait if wait < left else None
 
     def _pause(self, attempt: int) -> float:
-        # Capped first: 2**100 seconds are no number to multiply.
-        return min(self.shortest * 2.0 ** min(attempt, 64), self.longest)
+        # Capped: 2.0**1024 is an OverflowError, and nobody tries a thousand times.
+        return min(self.shortest * 2.0 ** min(attempt, 1000), self.longest)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 import anyio.lowlevel
@@ -57,6 +58,15 @@ class Subscription:
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
+
+    @contextmanager
+    def handing_over(self) -> Generator[None]:
+        """Close it unless the block ends well: then it belongs to whoever got it there."""
+        try:
+            yield
+        except BaseException:  # also when the caller's own task is cancelled
+            self.close()
+            raise
 
     def __enter__(self) -> Subscription:
         return self

@@ -105,6 +105,10 @@ class StreamStore(Protocol):
         """Set `name` if it is free and return the value that holds: ours, or the earlier one. `ttl` in seconds."""
         ...
 
+    async def claimed(self, name: str) -> str | None:
+        """The value that holds `name`; None when it is free. Changes nothing."""
+        ...
+
     async def extend(self, name: str, value: str, ttl: float) -> None:
         """Keep a claim for `ttl` seconds from now; nothing happens when another value holds it."""
         ...

@@ -171,6 +171,11 @@ class MemoryStore:
         self._claims[name] = (value, now + ttl)
         return value
 
+    async def claimed(self, name: str) -> str | None:
+        """The value that holds `name`, unless its time is over."""
+        held = self._claims.get(name)
+        return held[0] if held is not None and held[1] > self._now() else None
+
     async def extend(self, name: str, value: str, ttl: float) -> None:
         """Keep a claim for `ttl` seconds from now; one that has run out stays free."""
         now = self._now()
