@@ -25,7 +25,8 @@ from headrace.endpoints.guard import ANSWERED, Guard
 from headrace.endpoints.intake import dialect_of
 from headrace.endpoints.services import Services
 from headrace.engine.clock import Clock, SystemClock
-from headrace.engine.engine import Engine, Route
+from headrace.engine.engine import Engine
+from headrace.engine.order import Route
 from headrace.errors import HeadraceError, InternalError, MethodNotAllowed, NotFound
 from headrace.policy.auth import Access
 from headrace.providers import Factory, Provider

@@ -13,8 +13,9 @@ from headrace.config import Config, Disconnect
 from headrace.config.schema import CallSettings
 from headrace.dialects import DIALECTS
 from headrace.engine.clock import FakeClock
-from headrace.engine.engine import Engine, Order, Route, Started
+from headrace.engine.engine import Engine, Load, Started
 from headrace.engine.idempotency import IdempotencyKey
+from headrace.engine.order import Order, Route
 from headrace.engine.subscription import Subscription
 from headrace.events import Chunk, Event, ItemStart, Record, StepEnd, StepStart, TextDelta, Usage
 from headrace.messages import Message, Part, Request
@@ -244,7 +245,8 @@ async def node(
     await settle()
     assert not relays(engine), "a relay is left"
     assert not engine._readers, "a reader is left"  # pyright: ignore[reportPrivateUsage]
-    assert not engine._opening  # pyright: ignore[reportPrivateUsage]
+    assert not engine._claims._opening  # pyright: ignore[reportPrivateUsage]
+    assert engine.load == Load(0, 0, 0, 0), "something is left"
     assert len(rig.heartbeats) == 0, "a heartbeat is left"
     assert clock.pending == others, "a timer is left"
     assert rig.history.count("asked") == rig.history.count("closed"), "an upstream is left open"

@@ -39,6 +39,7 @@ LogLevel = Annotated[
     Meta(description="one of debug, info, warning, error", extra={"parse": str.lower}),
 ]
 Streaming = Annotated[Literal["native", "force"], Meta(description="one of native, force")]
+Backpressure = Annotated[Literal["none", "pause"], Meta(description="one of none, pause")]
 Speed = Annotated[Literal["recorded", "instant"], Meta(description="one of recorded, instant")]
 OnDisconnect = Annotated[
     Disconnect | None,
@@ -62,6 +63,12 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retries: CountOrZero = 2
     retry_backoff: SecondsOrZero = 0.5
     retry_backoff_max: SecondsOrZero = 8.0
+    # What a slow reader does to the upstream (P23): nothing, since the log keeps what it has not read yet.
+    backpressure: Backpressure = "none"
+    # What one read hands to a reader: less would pause for every reader that lags by one write.
+    pause_lag: Count = 1000
+    # As write_timeout: a reader that takes nothing is cut by then.
+    pause_timeout: Seconds = 30.0
     # None: the default of the API shape that was called (P8).
     on_disconnect: OnDisconnect = None
 

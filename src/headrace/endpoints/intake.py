@@ -9,8 +9,9 @@ from headrace.config import Disconnect
 from headrace.dialects import NATIVE, OPENAI_CHAT
 from headrace.dialects.base import Dialect, read_json
 from headrace.endpoints.services import Services
-from headrace.engine.engine import Order, Started
+from headrace.engine.engine import Started
 from headrace.engine.idempotency import IdempotencyKey
+from headrace.engine.order import Order
 from headrace.errors import BadRequest, NotFound, PayloadTooLarge, UnsupportedMediaType
 from headrace.messages import Request as Asked
 from headrace.policy import disconnect

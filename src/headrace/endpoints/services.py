@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from headrace.config import Config, Model
-from headrace.engine.engine import Engine, Router
+from headrace.engine.engine import Engine
+from headrace.engine.order import Router
 from headrace.policy.auth import Access
 from headrace.transports.heartbeat import Heartbeats
 

@@ -6,27 +6,27 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 import anyio
 import anyio.abc
 import msgspec
 
-from headrace.config import Config, Disconnect
-from headrace.config.schema import CallSettings
+from headrace.config import Config
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
 from headrace.engine.folding import folded
-from headrace.engine.idempotency import IdempotencyKey, claimed_stream
+from headrace.engine.idempotency import Claims, IdempotencyKey, claimed_stream
 from headrace.engine.limits import RunningStreams, Slot
+from headrace.engine.measurement import Measurement
+from headrace.engine.observer import Observer
+from headrace.engine.order import Order
 from headrace.engine.patience import wait_within
 from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
+from headrace.engine.report import Reporter
 from headrace.engine.subscription import Subscription
-from headrace.errors import Fenced, HeadraceError, IdempotencyKeyReused, NotFound, Overloaded
+from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
-from headrace.messages import Request
-from headrace.providers.base import Provider
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
 
 log = logging.getLogger("headrace.engine")
@@ -42,33 +42,6 @@ LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
 
 
-class Route(msgspec.Struct, frozen=True):
-    """Where a model's requests go."""
-
-    provider: Provider
-    upstream_model: str
-    settings: CallSettings = CallSettings()
-    """The model's own deadlines and retries."""
-
-
-class Router(Protocol):
-    """Model names to providers."""
-
-    def route(self, model: str) -> Route | None:
-        """Where to send it; None for an unknown model."""
-        ...
-
-
-class Order(msgspec.Struct, frozen=True):
-    """One request, with everything that decides how its stream lives."""
-
-    request: Request
-    owner: str
-    policy: Disconnect
-    route: Route
-    key: IdempotencyKey | None = None
-
-
 class Started(msgspec.Struct, frozen=True):
     """A stream and the caller's place in it. The subscription must be closed, whatever happens."""
 
@@ -78,10 +51,20 @@ class Started(msgspec.Struct, frozen=True):
     """True when an idempotency key led to a stream that an earlier request made."""
 
 
+class Load(msgspec.Struct, frozen=True):
+    """How much there is of everything that must go back to nothing."""
+
+    streams: int
+    requests: int
+    """Upstream requests that are not closed."""
+    readers: int
+    slots: int
+
+
 class Engine:
     """The live part of one process."""
 
-    def __init__(self, config: Config, store: StreamStore, clock: Clock) -> None:
+    def __init__(self, config: Config, store: StreamStore, clock: Clock, observers: Sequence[Observer] = ()) -> None:
         """Nothing runs before `running` is entered."""
         self._config = config
         self._store = store
@@ -89,9 +72,10 @@ class Engine:
         self._relays: dict[str, Relay] = {}
         self._running = RunningStreams(config.max_running_per_key)
         self._readers = Readers(config.max_readers_per_stream)
+        self._claims = Claims(store)
+        self._observers = observers
+        self._reporter = Reporter(store, clock, observers, log_content=config.log_content)
         self._draining = False
-        self._opening: dict[str, anyio.Event] = {}
-        """Streams that may hold an idempotency key already, and are not in the store yet."""
         self._tasks: anyio.abc.TaskGroup | None = None
 
     @asynccontextmanager
@@ -147,20 +131,18 @@ class Engine:
         key = order.key
         if key is None:
             return await self._start(stream_id, order)
-        opened = self._opening[stream_id] = anyio.Event()
-        try:
-            joined = await self._join(key, order, stream_id)
+        with self._claims.opening(stream_id):
+            # A claim outlives its stream: it is released with it, or found dead when somebody asks.
+            ttl = order.route.settings.total_timeout + self._config.retention_seconds
+            joined = await self._claims.take(key, stream_id, ttl, lambda held: self.subscribe(held, order.owner))
             if joined is not None:
-                return joined
+                return Started(*joined, replayed=True)
             try:
                 return await self._start(stream_id, order)
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await self._store.release(key.name, key.claim(stream_id))
+                    await self._claims.release(key, stream_id)
                 raise
-        finally:
-            del self._opening[stream_id]
-            opened.set()
 
     async def _start(self, stream_id: str, order: Order) -> Started:
         slot = self._running.take(order.owner)
@@ -171,37 +153,11 @@ class Engine:
             raise
         if self._tasks is None or self._draining:  # stopped meanwhile: the stream is in the store, so it needs its end
             relay.fail(_stopping())
-            await self._run(relay, None)
+            await self._run(relay, order)
             raise _stopping()
         subscription = self._subscribe(stream_id)
-        self._tasks.start_soon(self._run, relay, order.key)
+        self._tasks.start_soon(self._run, relay, order)
         return Started(stream_id, subscription, replayed=False)
-
-    async def _join(self, key: IdempotencyKey, order: Order, stream_id: str) -> Started | None:
-        """The stream that holds the key, if its body is the same; None when the key is now ours."""
-        while True:
-            value = key.claim(stream_id)
-            held = await self._store.claim(key.name, value, self._claim_ttl(order))
-            if held == value:
-                return None
-            other, digest = claimed_stream(held)
-            opening = self._opening.get(other)
-            try:
-                if digest == key.digest:
-                    return Started(other, await self.subscribe(other, order.owner), replayed=True)
-                if opening is None:
-                    await self.info(other, order.owner)
-            except NotFound:  # the claim of a stream that is not there yet, or not any more
-                if opening is not None:
-                    await opening.wait()
-                else:
-                    await self._store.release(key.name, held)
-            else:
-                raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
-
-    def _claim_ttl(self, order: Order) -> float:
-        """A claim outlives its stream: it is released with it, or found dead when somebody asks."""
-        return order.route.settings.total_timeout + self._config.retention_seconds
 
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
         request = order.request
@@ -218,7 +174,8 @@ class Engine:
         )
         route = order.route
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
-        relay = Relay(job, lease, self._store, self._clock, slot)
+        measurement = Measurement(route.source, self._observers, self._clock.monotonic())
+        relay = Relay(job, lease, self._store, self._clock, slot, measurement)
         self._relays[stream_id] = relay
         try:
             await relay.open()
@@ -230,7 +187,7 @@ class Engine:
             raise
         return relay
 
-    async def _run(self, relay: Relay, key: IdempotencyKey | None) -> None:
+    async def _run(self, relay: Relay, order: Order) -> None:
         """One stream's task. What goes wrong here must not reach the task group: it would end every other stream."""
         try:
             await relay.run()
@@ -239,9 +196,10 @@ class Engine:
         finally:
             del self._relays[relay.id]
             relay.slot.free()
-            if key is not None:
-                with anyio.CancelScope(shield=True):
-                    await self._settle(relay, key)
+            with anyio.CancelScope(shield=True):
+                if order.key is not None:
+                    await self._settle(relay, order.key)
+                await self._reporter.tell(relay, order.request_id)
 
     async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
         """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
@@ -249,26 +207,28 @@ class Engine:
         again = (isinstance(terminal, Failed) and terminal.retryable) or (
             isinstance(terminal, Cancelled) and terminal.by == "disconnect"
         )
-        try:
-            if again and not relay.has_content:
-                await self._store.release(key.name, key.claim(relay.id))
-            else:
-                await self._store.extend(key.name, key.claim(relay.id), self._config.retention_seconds)
-        except HeadraceError as error:
-            log.warning("stream %s: its idempotency key keeps its first lifetime: %s", relay.id, error)
+        free = again and not relay.has_content
+        await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
 
     def _subscribe(self, stream_id: str) -> Subscription:
         relay = self._relays.get(stream_id)
         self._readers.enter(stream_id)
-        if relay is not None:
-            relay.attach()
 
         def leave() -> None:
             self._readers.leave(stream_id)
             if relay is not None:
-                relay.detach()
+                relay.detach(subscription)
 
-        return Subscription(self._store, stream_id, leave)
+        def resumed() -> None:
+            if relay is not None and relay.terminal is None:
+                relay.measurement.resumed()
+            for observer in self._observers:
+                observer.resumed()
+
+        subscription = Subscription(self._store, stream_id, leave, resumed)
+        if relay is not None:
+            relay.attach(subscription)
+        return subscription
 
     async def subscribe(self, stream_id: str, owner: str) -> Subscription:
         """Attach a reader at the start of the log.
@@ -286,6 +246,16 @@ class Engine:
         if info.owner != owner:
             raise NotFound(f"There is no stream {stream_id}.")
         return info
+
+    @property
+    def load(self) -> Load:
+        """What runs on this node now."""
+        return Load(
+            streams=len(self._relays),
+            requests=sum(relay.asking for relay in self._relays.values()),
+            readers=self._readers.total,
+            slots=self._running.total,
+        )
 
     def readers(self, stream_id: str) -> int:
         """Readers of the stream on this node."""

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import anyio
 import msgspec
 
+from headrace.errors import HeadraceError, IdempotencyKeyReused, NotFound
+from headrace.stores.base import StreamStore
+
+log = logging.getLogger("headrace.engine")
+
+T = TypeVar("T")
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -37,3 +47,66 @@ def claimed_stream(value: str) -> tuple[str, str]:
     """Stream id and body digest out of a claim's value."""
     stream_id, _, digest = value.partition(":")
     return stream_id, digest
+
+
+class Claims:
+    """Which stream holds which key: one, however many ask for it at the same time."""
+
+    def __init__(self, store: StreamStore) -> None:
+        self._store = store
+        self._opening: dict[str, anyio.Event] = {}
+        """Streams that may hold a key already, and are not in the store yet."""
+
+    @contextmanager
+    def opening(self, stream_id: str) -> Generator[None]:
+        """While a stream is being made: whoever meets its claim waits until it is there, or is not."""
+        opened = self._opening[stream_id] = anyio.Event()
+        try:
+            yield
+        finally:
+            del self._opening[stream_id]
+            opened.set()
+
+    async def take(
+        self, key: IdempotencyKey, stream_id: str, ttl: float, attach: Callable[[str], Awaitable[T]]
+    ) -> tuple[str, T] | None:
+        """Take a key for a stream; None when it is taken, otherwise the stream that holds it, and `attach` of that.
+
+        `attach` raises `NotFound` for a stream that is not there.
+
+        Raises:
+            IdempotencyKeyReused: it is held with another body.
+        """
+        value = key.claim(stream_id)
+        while True:
+            held = await self._store.claim(key.name, value, ttl)
+            if held == value:
+                return None
+            other, digest = claimed_stream(held)
+            opening = self._opening.get(other)
+            try:
+                if digest == key.digest:
+                    return other, await attach(other)
+                if opening is None:
+                    await self._store.status(other)
+            except NotFound:  # the claim of a stream that is not there yet, or not any more
+                if opening is not None:
+                    await opening.wait()
+                else:
+                    await self._store.release(key.name, held)
+            else:
+                raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
+
+    async def release(self, key: IdempotencyKey, stream_id: str) -> None:
+        """Give a key back."""
+        await self._store.release(key.name, key.claim(stream_id))
+
+    async def settle(self, key: IdempotencyKey, stream_id: str, keep: float | None) -> None:
+        """The stream has ended: its key is held for `keep` seconds more, or free where that is None."""
+        try:
+            if keep is None:
+                await self.release(key, stream_id)
+            else:
+                await self._store.extend(key.name, key.claim(stream_id), keep)
+        except HeadraceError as error:
+            log.warning("stream %s: its idempotency key keeps its first lifetime: %s", stream_id, error)

@@ -35,6 +35,11 @@ class RunningStreams:
         self._most = most
         self._running: Counter[str] = Counter()
 
+    @property
+    def total(self) -> int:
+        """Slots that are taken, of all owners."""
+        return self._running.total()
+
     def take(self, owner: str) -> Slot:
         """A slot, which the stream's task must free.
 

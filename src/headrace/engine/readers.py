@@ -25,6 +25,11 @@ class Readers:
         """Streams that somebody reads."""
         return len(self._reading)
 
+    @property
+    def total(self) -> int:
+        """Readers of all streams."""
+        return self._reading.total()
+
     def of(self, stream_id: str) -> int:
         """Readers of one stream."""
         return self._reading.get(stream_id, 0)

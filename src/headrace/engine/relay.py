@@ -13,17 +13,20 @@ import msgspec
 
 from headrace.config import Disconnect
 from headrace.config.schema import CallSettings
+from headrace.engine.backpressure import Backpressure
 from headrace.engine.clock import Clock, Timer
 from headrace.engine.deadlines import Deadlines
-from headrace.engine.folding import folded
 from headrace.engine.limits import Slot
+from headrace.engine.measurement import Measurement
+from headrace.engine.outcomes import defect, failure, shutdown
 from headrace.engine.retry import Backoff
+from headrace.engine.subscription import Subscription
+from headrace.engine.usage import counted
 from headrace.errors import Fenced, HeadraceError, InternalError, LogFull, NotFound
 from headrace.events import (
     Cancelled,
     Chunk,
     Event,
-    Failed,
     Finished,
     Record,
     Status,
@@ -57,13 +60,18 @@ class Job(msgspec.Struct, frozen=True):
 class Relay:
     """Pulls the model and appends; whatever happens, the log ends with one terminal record (P3)."""
 
-    def __init__(self, job: Job, lease: Lease, store: StreamStore, clock: Clock, slot: Slot) -> None:
+    def __init__(
+        self, job: Job, lease: Lease, store: StreamStore, clock: Clock, slot: Slot, measurement: Measurement
+    ) -> None:
         """`lease` must be fresh: the relay writes record 0 itself, in `open`. `slot` is freed with the log's end."""
         self.id = job.start.id
         self.owner = job.start.owner
         self.job = job
         self.lease = lease
         self.slot = slot
+        self.measurement = measurement
+        self.asking = False
+        """Whether an upstream has this stream's request and has not been closed."""
         self.has_content = False
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
@@ -72,12 +80,15 @@ class Relay:
         self._store = store
         self._clock = clock
         self._next_seq = lease.next_seq
-        self._deadlines = Deadlines(job.settings, clock.monotonic())
+        self._deadlines = Deadlines(job.settings, measurement)
+        self._backpressure = _backpressure(job.settings, clock)
         self._answered = False
         """Whether an upstream has said anything but an error."""
         self._scope = anyio.CancelScope()
         self._stopped: Terminal | None = None
-        self._usage: Usage | None = None
+        self.usage: Usage | None = None
+        """The totals, once the terminal record is written."""
+        self._reported: Usage | None = None
         self._unconfirmed: Sequence[Record] = ()
         """What was being appended when the append was cut off: it may be in the log, or not."""
         self._readers = 0
@@ -96,20 +107,20 @@ class Relay:
                 if self._stopped is None:  # cancelled before the task's first turn: the upstream is not asked at all
                     await self._pull()
         except HeadraceError as error:
-            terminal = _failure(error)
+            terminal = failure(error)
         except anyio.get_cancelled_exc_class():
             # One that nobody here asked for, such as a task of the provider's own that was cancelled. Let through, it
             # would end the task group, and with it every other stream.
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             log.exception("stream %s: cancelled from inside the provider", self.id)
-            terminal = _defect()
+            terminal = defect()
         except Exception:  # the task boundary: a defect becomes a terminal record, not a silent stream
             log.exception("stream %s: defect in the relay", self.id)
-            terminal = _defect()
+            terminal = defect()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._close(self._stopped or terminal or _shutdown())
+                await self._close(self._stopped or terminal or shutdown())
 
     async def _pull(self) -> None:
         """Ask the upstream until it answers or there is nothing more to try (P21).
@@ -129,6 +140,7 @@ class Relay:
                     raise
                 failed = error
             attempt += 1
+            self.measurement.retries = attempt
             log.info("stream %s: %s, try %d of %d", self.id, failed.error_code, attempt + 1, backoff.retries + 1)
             text = f"{failed.message} Retry {attempt} of {backoff.retries} in {wait:.1f} s."
             await self._append([Chunk((Status("retrying", text),))])
@@ -136,21 +148,39 @@ class Relay:
 
     async def _attempt(self) -> None:
         chunks = self.job.provider.stream(self.job.request, self.job.upstream_model)
-        async with aclosing(chunks):
-            async for batch in chunks:
-                self._answered = self._answered or bool(batch)
-                says = self._deadlines.note(batch, self._clock.monotonic())
-                await self._append(batch)
-                self.has_content |= says
-                step = _step_end(batch)
-                if step is not None:
-                    # The marker ends the stream (P6); the provider may still hand its connection back.
-                    self._usage = step.usage
-                    with anyio.CancelScope(shield=True):
-                        await self._finish(Finished(step.finish))
-                    self._linger = self._clock.call_later(LINGER, self._scope.cancel)
+        self.asking = True
+        try:
+            async with aclosing(chunks):
+                async for batch in chunks:
+                    await self._take(batch)
+        finally:
+            self.asking = False
         if self.terminal is None:
             raise InternalError("The provider stopped without saying how.")
+
+    async def _take(self, batch: Sequence[Chunk]) -> None:
+        """What one read of the upstream brought."""
+        self._answered = self._answered or bool(batch)
+        says = self.measurement.note(batch, self._clock.monotonic())
+        await self._append(batch)
+        self.has_content |= says
+        step = _step_end(batch)
+        if step is not None:
+            # The marker ends the stream (P6); the provider may still hand its connection back.
+            self._reported = step.usage
+            with anyio.CancelScope(shield=True):
+                await self._finish(Finished(step.finish))
+            self._linger = self._clock.call_later(LINGER, self._scope.cancel)
+        elif self._backpressure is not None:
+            await self._relieve(self._backpressure)
+
+    async def _relieve(self, backpressure: Backpressure) -> None:
+        """Do not read on while readers are too far behind (P23)."""
+        self._deadlines.paused = True
+        try:
+            self.measurement.paused(await backpressure.relieve(self._next_seq))
+        finally:
+            self._deadlines.paused = False
 
     async def _append(self, batch: Sequence[Chunk]) -> None:
         at_ms = int(self._clock.wall() * 1000)
@@ -191,52 +221,35 @@ class Relay:
             self._cancel_grace()
             if self._linger is not None:
                 self._linger.cancel()
+            if isinstance(self.terminal, Cancelled):
+                self.measurement.stopped(self._clock.monotonic())
             self.ended.set()
 
     async def _finish(self, terminal: Terminal) -> None:
         """Close the log. An upstream that reported no usage gets counts that say where they come from (P27)."""
         events: tuple[Event, ...] = (terminal,)
-        if self._usage is None:
-            events = (await self._count(terminal), terminal)
+        usage = self._reported
+        if usage is None:
+            usage = await counted(self._store, self.job.start, terminal)
+            events = (usage, terminal)
         record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
         await self._store.finish(self.lease, record)
-        self.terminal = terminal
+        self.terminal, self.usage = terminal, usage
         self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
-
-    async def _count(self, terminal: Terminal) -> Usage:
-        """Usage that the upstream's end did not bring; a log that cannot be counted must not stay open for that."""
-        try:
-            return await self._missing_usage(terminal)
-        except HeadraceError:
-            raise
-        except Exception:
-            log.exception("stream %s: its tokens cannot be counted", self.id)
-            return Usage(self.job.start.input_tokens, 0, source="partial")
-
-    async def _missing_usage(self, terminal: Terminal) -> Usage:
-        """The last usage in the log, or an estimate from what is in it. Read only at the end, so it costs no token."""
-        accumulator = await folded(self._store, self.id)
-        known = accumulator.usage or Usage(self.job.start.input_tokens, 0, source="estimated")
-        if isinstance(terminal, Finished) and known.source == "provider":
-            return known
-        # What an upstream reports at its beginning or in between is not all of what it has written.
-        return msgspec.structs.replace(
-            known,
-            output=max(known.output, accumulator.estimated_output_tokens()),
-            source="estimated" if isinstance(terminal, Finished) else "partial",
-        )
 
     def cancel(self, by: str) -> None:
         """Stop pulling; `ended` is set once the upstream's transport is closed and the log says so. Idempotent."""
+        if self.terminal is None:
+            self.measurement.told_to_stop(self._clock.monotonic())
         self._stop(Cancelled(by))
 
     def fail(self, error: HeadraceError) -> None:
         """Stop pulling because of something outside the upstream."""
-        self._stop(_failure(error))
+        self._stop(failure(error))
 
     def shut_down(self) -> None:
         """Stop pulling because the server stops."""
-        self._stop(_shutdown())
+        self._stop(shutdown())
 
     def check_deadlines(self, now: float) -> None:
         """End a stream whose upstream takes too long (P20); `now` is monotonic."""
@@ -251,14 +264,21 @@ class Relay:
             self._stopped = terminal
         self._scope.cancel()  # also after the marker: whoever waits for `ended` does not wait for a lingering upstream
 
-    def attach(self) -> None:
+    def attach(self, reader: Subscription) -> None:
         """A reader came: whatever clock its predecessor started stops."""
         self._readers += 1
+        if self.terminal is None:
+            self.measurement.readers += 1
         self._cancel_grace()
+        if self._backpressure is not None:
+            reader.on_taken = self._backpressure.moved
+            self._backpressure.enter(reader, self._next_seq)
 
-    def detach(self) -> None:
+    def detach(self, reader: Subscription) -> None:
         """A reader left; the last one's leaving is judged by the policy (P8)."""
         self._readers -= 1
+        if self._backpressure is not None:
+            self._backpressure.leave(reader)
         if self._readers or self.terminal is not None:
             return
         policy = self.job.policy
@@ -280,22 +300,7 @@ def _step_end(batch: Sequence[Chunk]) -> StepEnd | None:
     return last if isinstance(last, StepEnd) else None
 
 
-def _failure(error: HeadraceError) -> Failed:
-    return Failed(
-        code=error.error_code,
-        message=error.message,
-        retryable=error.may_retry,
-        status=error.status,
-        retry_after=error.retry_after,
-        param=error.param,
-    )
-
-
-def _defect() -> Failed:
-    return _failure(InternalError("The server made a mistake; it is in its log."))
-
-
-def _shutdown() -> Failed:
-    return Failed(
-        code="server_shutdown", message="The server stopped while the model answered.", retryable=True, status=503
-    )
+def _backpressure(settings: CallSettings, clock: Clock) -> Backpressure | None:
+    if settings.backpressure == "none":
+        return None
+    return Backpressure(clock, settings.pause_lag, settings.pause_timeout)

@@ -18,11 +18,22 @@ BATCH = 1000
 class Subscription:
     """Reads the log at its own pace and holds nothing but a number; leaving it is all a reader ever does (P2)."""
 
-    def __init__(self, store: StreamStore, stream_id: str, on_close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: StreamStore,
+        stream_id: str,
+        on_close: Callable[[], None],
+        on_resume: Callable[[], None] = lambda: None,
+    ) -> None:
         """`on_close` is called exactly once."""
         self.stream_id = stream_id
+        self.taken = 0
+        """Records that were handed out and dealt with: the reader has come back for more."""
+        self.on_taken: Callable[[], None] | None = None
+        """Called whenever `taken` has grown, by whoever must know."""
         self._store = store
         self._on_close: Callable[[], None] | None = on_close
+        self._on_resume = on_resume
         self._after = -1
         self._behind = False
         self.ended = False
@@ -46,12 +57,24 @@ class Subscription:
 
     async def available(self, limit: int = BATCH) -> Sequence[Record]:
         """The records after the last ones that are in the log now; never waits."""
+        self._come_back()
         records = await self._store.read(self.stream_id, self._after, limit)
         self._behind = len(records) == limit
         if records:
             self._after = records[-1].seq
             self.ended = records[-1].terminal is not None
         return records
+
+    def _come_back(self) -> None:
+        taken = self._after + 1
+        if taken > self.taken:
+            self.taken = taken
+            if self.on_taken is not None:
+                self.on_taken()
+
+    def resumed(self) -> None:
+        """Note that this reader goes on from a position, and does not begin."""
+        self._on_resume()
 
     def close(self) -> None:
         """Leave. Idempotent."""

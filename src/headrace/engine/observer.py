@@ -1,0 +1,74 @@
+"""What the engine tells whoever measures or logs: what happened to streams, never anything per token.
+
+Observers are called inside the event loop, so they only count and write: none may wait.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.events import StreamStart, Terminal, Usage
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a stream's answer comes from, in words of the configuration: there are only so many of them."""
+
+    model: str = ""
+    """The configured name or pattern, not the one that the caller made up for a wildcard."""
+    provider: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """One stream from its beginning to its end. Times are in seconds."""
+
+    start: StreamStart
+    source: Source
+    upstream_model: str
+    request_id: str | None
+    """`X-Request-Id` of the request that made the stream."""
+    terminal: Terminal
+    at: float
+    """Unix time of the end."""
+    duration: float
+    ttft: float | None
+    """From acceptance to the first content; None when there was none (P26)."""
+    usage: Usage
+    retries: int
+    readers: int
+    """Readers that were attached at any time before the end."""
+    resumes: int
+    """Those among them that went on from a position."""
+    records: int
+    bytes: int
+    """Size of the log as the store accounts for it."""
+    content: Content | None = None
+    """Only where `log_content` allows it (P36)."""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What was asked and what was answered."""
+
+    request: bytes
+    answer: str
+
+
+class Observer:
+    """Hears everything and does nothing about it; an observer overrides what it wants to know."""
+
+    def first_content(self, source: Source, ttft: float) -> None:
+        """A stream said its first text, reasoning or tool argument, `ttft` seconds after it was accepted (P26)."""
+
+    def content(self, source: Source, gap: float, chunks: int) -> None:
+        """A read brought `chunks` further chunks with content, `gap` seconds after the last one.
+
+        The first of them came after that gap, the others at once.
+        """
+
+    def upstream_closed(self, source: Source, seconds: float) -> None:
+        """A cancelled stream's upstream is closed and its log ended, so long after somebody said stop (P7)."""
+
+    def resumed(self) -> None:
+        """A reader goes on from a position."""
+
+    def ended(self, stream: Ended) -> None:
+        """A stream has its terminal record."""
