@@ -185,6 +185,7 @@ ROUTES = {
     "/v1/models/{name}": {"get"},
     "/health": {"get"},
     "/health/ready": {"get"},
+    "/metrics": {"get"},
 }
 
 

@@ -20,12 +20,14 @@ from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, health, models, prompt, streams
+from headrace.endpoints import completions, health, metrics, models, prompt, streams
+from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import ANSWERED, Guard
 from headrace.endpoints.intake import dialect_of
 from headrace.endpoints.services import Services
 from headrace.engine.clock import Clock, SystemClock
 from headrace.engine.engine import Engine
+from headrace.engine.observer import Source
 from headrace.engine.order import Route
 from headrace.errors import HeadraceError, InternalError, MethodNotAllowed, NotFound
 from headrace.policy.auth import Access
@@ -33,6 +35,8 @@ from headrace.providers import Factory, Provider
 from headrace.providers import create as create_provider
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
+from headrace.telemetry.metrics import Metrics
+from headrace.telemetry.stream_log import StreamLog
 from headrace.transports.heartbeat import Heartbeats
 from headrace.transports.http import error_response
 
@@ -56,7 +60,10 @@ class Providers:
     def route(self, model: str) -> Route | None:
         """The provider of a model and the model's name there: see `Router.route`."""
         entry = self._config.resolve(model)
-        return entry and Route(self._by_server[_server(entry)], entry.upstream_model, entry)
+        if entry is None:
+            return None
+        source = Source(entry.pattern, entry.provider)
+        return Route(self._by_server[_server(entry)], entry.upstream_model, entry, source)
 
     async def start(self) -> None:
         """Open what makes first answers fast, all at once. Raises what a provider that cannot serve raises."""
@@ -74,7 +81,7 @@ class Providers:
 def _server(entry: Model) -> Model:
     """What two entries must share to share a provider; a recording is a server of its own."""
     upstream = "" if entry.protocol == "openai" else entry.upstream_model
-    return msgspec.structs.replace(entry, name="", upstream_model=upstream, on_disconnect=None)
+    return msgspec.structs.replace(entry, name="", upstream_model=upstream, on_disconnect=None, wildcard="")
 
 
 # FastAPI's own would put every URL, and with /stream the prompt, into spans (P36), and cost each message a call.
@@ -120,12 +127,16 @@ def create_app(
         max_bytes=config.max_log_bytes,
     )
     upstreams = Providers(config, providers)
+    measured = Metrics()
+    engine = Engine(config, store, clock, (measured, StreamLog()))
+    measured.watch(lambda: engine.load)
     services = Services(
         config=config,
-        engine=Engine(config, store, clock),
+        engine=engine,
         router=upstreams,
         access=Access(config),
         heartbeats=Heartbeats(clock, config.keepalive_seconds, config.write_timeout),
+        metrics=measured,
     )
     app = _FastAPI(
         title="Headrace",
@@ -138,12 +149,12 @@ def create_app(
         telemetry=_NO_TELEMETRY,
     )
     _add_routes(app, services)
-    return _with_cors(Guard(app, services.access), config)
+    return Envelope(_with_cors(Guard(app, services.access), config), measured.responded)
 
 
 def _add_routes(app: FastAPI, services: Services) -> None:
     """Every route, and the one form of every error."""
-    routers = [module.router(services) for module in (completions, streams, prompt, models, health)]
+    routers = [module.router(services) for module in (completions, streams, prompt, models, health, metrics)]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

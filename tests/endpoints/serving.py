@@ -160,9 +160,15 @@ class Exchange:
 
     @property
     def headers(self) -> dict[str, str]:
+        """All but the id of the request, which is another one every time."""
         fields = dict(self.raw_headers)
         assert len(fields) == len(self.raw_headers), "a header was sent twice"
+        assert fields.pop("x-request-id")
         return fields
+
+    @property
+    def request_id(self) -> str:
+        return dict(self.raw_headers)["x-request-id"]
 
     @property
     def aborted(self) -> bool:

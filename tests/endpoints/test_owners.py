@@ -66,7 +66,7 @@ async def test_anothers_stream_looks_like_one_that_never_was(
             own = {name: value.format(stream_id) for name, value in headers.items()}
             answer = await server.ask(method, target.format(stream_id), None, own, key=BOB)
             body = answer.body.replace(stream_id.encode(), b"ID")
-            seen.append((answer.status, body, answer.raw_headers))
+            seen.append((answer.status, body, answer.headers))
         assert seen[0] == seen[1] and seen[0][0] == 404
         state = await server.ask("GET", f"{STREAMS}/{made.stream_id}", key=ALICE)
         assert state.status == 200 and state.json()["state"] == ("running" if running else "finished")

@@ -24,6 +24,7 @@ from headrace.cli.listening import bind
 from headrace.config import Config, from_env
 from headrace.errors import ConfigError, HeadraceError
 from headrace.providers.local import available
+from headrace.telemetry import stream_log
 
 app = typer.Typer(add_completion=False)
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -212,12 +213,19 @@ def _logging(level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "bare": {"format": "%(message)s"},
+        },
         "filters": {"expected": {"()": _Expected}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"},
+            "streams": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stderr"},
+        },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "headrace": {"level": level.upper()},
+            stream_log.LOGGER: {"level": level.upper(), "handlers": ["streams"], "propagate": False},
             "uvicorn": {"level": uvicorn_level},
             "uvicorn.error": {"level": uvicorn_level, "filters": ["expected"]},
             "asyncio": {"level": "WARNING"},

@@ -91,6 +91,13 @@ class Model(CallSettings, frozen=True, kw_only=True):
     stream: Streaming = "native"
     # `replay` only.
     speed: Speed = "recorded"
+    wildcard: str = ""
+    """The entry's own name, where the model was asked for by another that fits it."""
+
+    @property
+    def pattern(self) -> str:
+        """The name in the configuration: a caller can make up many that fit a wildcard, but not this one."""
+        return self.wildcard or self.name
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -220,4 +227,4 @@ def _filled(entry: Model, requested: str) -> Model | None:
     if not matched:
         return None
     upstream = entry.upstream_model[:-1] + matched if entry.upstream_model.endswith("*") else entry.upstream_model
-    return msgspec.structs.replace(entry, name=requested, upstream_model=upstream)
+    return msgspec.structs.replace(entry, name=requested, upstream_model=upstream, wildcard=entry.name)

@@ -112,7 +112,8 @@ class Intake:
         )
         if not read:
             policy = disconnect.unread(policy)
-        order = Order(request=asked, owner=owner, policy=policy, route=route, key=key)
+        request_id: str | None = request.scope.get("headrace.request_id")
+        order = Order(request=asked, owner=owner, policy=policy, route=route, key=key, request_id=request_id)
         return await self._services.engine.start(order)
 
     def respond(self, request: Request, asked: Asked, started: Started) -> Response:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.responses import PlainTextResponse
+
 _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
 _OBJECT: dict[str, Any] = {"type": "object"}
@@ -184,3 +186,9 @@ PROMPT = _operation(
     },
     *list(_REFUSALS)[3:],
 )
+METRICS: dict[str, Any] = {
+    "openapi_extra": {},
+    "response_class": PlainTextResponse,
+    "responses": {"200": {"description": "Prometheus' text format, or OpenMetrics where `Accept` asks for it."}}
+    | _errors("401", "403"),
+}

@@ -8,6 +8,7 @@ from headrace.config import Config, Model
 from headrace.engine.engine import Engine
 from headrace.engine.order import Router
 from headrace.policy.auth import Access
+from headrace.telemetry.metrics import Metrics
 from headrace.transports.heartbeat import Heartbeats
 
 
@@ -19,6 +20,7 @@ class Services(msgspec.Struct, frozen=True):
     router: Router
     access: Access
     heartbeats: Heartbeats
+    metrics: Metrics
 
     def model(self, name: str) -> Model | None:
         """The configured model that serves this name."""

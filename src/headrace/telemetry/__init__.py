@@ -1,0 +1,1 @@
+"""Observers of the engine: numbers for Prometheus, one log line per stream."""
