@@ -61,7 +61,7 @@ async def test_anothers_stream_looks_like_one_that_never_was(
         await made.has(b"Hel")
         if not running:
             await made.end()
-        seen: list[tuple[int, bytes, list[tuple[str, str]]]] = []
+        seen: list[tuple[int, bytes, dict[str, str]]] = []
         for stream_id in (made.stream_id, UNKNOWN):
             own = {name: value.format(stream_id) for name, value in headers.items()}
             answer = await server.ask(method, target.format(stream_id), None, own, key=BOB)
