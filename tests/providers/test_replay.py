@@ -128,6 +128,21 @@ async def test_instant_never_sleeps():
     assert sleeps.seconds == []
 
 
+@pytest.mark.promise("P7")
+async def test_an_instant_answer_lets_others_run_in_between_so_it_can_be_stopped():
+    provider = ReplayProvider(
+        [Chunk((STEP,)), *[Chunk((TextDelta(0, "a"),))] * 100, Chunk((StepEnd("stop"),))], "instant"
+    )
+    batches: list[Sequence[Chunk]] = []
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        async with aclosing(provider.stream(QUESTION, "m")) as stream:
+            async for batch in stream:
+                batches.append(batch)
+                if len(batches) == 3:
+                    scope.cancel()
+    assert len(batches) == 3
+
+
 async def test_a_clock_that_went_back_is_no_pause(tmp_path: Path):
     path = recording(
         tmp_path, (50, (STEP,)), (20, (TextDelta(0, "a"),)), (30, (StepEnd("stop"),)), terminal=Finished("stop")

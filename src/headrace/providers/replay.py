@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.lowlevel
 
 from headrace.events import Chunk
 from headrace.messages import Request
@@ -59,6 +60,8 @@ class ReplayProvider:
     async def _pass(self, milliseconds: int) -> None:
         if milliseconds and self._speed == "recorded":
             await self._sleep(milliseconds / 1000)
+        else:
+            await anyio.lowlevel.checkpoint()  # or nobody could stop an instant answer, nor read it while it comes
 
     async def _load(self) -> Recording:
         if isinstance(self._source, Path):
