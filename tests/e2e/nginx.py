@@ -1,0 +1,116 @@
+"""A real nginx in front of Headrace: with its defaults, as docs/proxies.md recommends it, and in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.processes import PATIENCE_S, ROOT, environment
+
+# Debian keeps servers out of a user's PATH.
+_PATH = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"))
+_SEVERE = ("[alert]", "[crit]", "[emerg]")
+
+HTTP_1_0, HTTP_1_1 = "HTTP/1.0", "HTTP/1.1"
+"""The hops to Headrace: nginx's own default (until 1.29.7), and the block of docs/proxies.md."""
+COMPRESSING, NESTED, HTTP_2 = "compressing", "nested", "HTTP/2"
+"""Defaults, but all is compressed; defaults in front of the documented block; defaults, the client's side in HTTP/2."""
+
+_COMPRESS_ALL = "gzip_types *; gzip_proxied any; gzip_min_length 0;"
+
+# As Debian has it, but for the paths and the servers. A worker of another user could not write to the directory.
+_CONFIG = """
+daemon off;
+{user}
+pid nginx.pid;
+error_log error.log info;
+events {{}}
+http {{
+    sendfile on;
+    tcp_nopush on;
+    gzip on;
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    scgi_temp_path scgi;
+    uwsgi_temp_path uwsgi;
+    {servers}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Front:
+    """One way through nginx to Headrace."""
+
+    url: str
+
+    @property
+    def api(self) -> str:
+        return f"{self.url}/v1"
+
+
+def documented(target: str) -> str:
+    """The `location` of docs/proxies.md, with another server behind it."""
+    (block,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "proxies.md").read_text(), re.DOTALL)
+    assert block.count("http://127.0.0.1:8000;") == 1
+    return block.replace("http://127.0.0.1:8000", target)
+
+
+def _servers(target: str, ports: Mapping[str, int]) -> Iterator[str]:
+    plain = f"location / {{ proxy_pass {target}; proxy_http_version 1.0; }}"
+    content = {
+        HTTP_1_0: plain,
+        HTTP_1_1: f"{_COMPRESS_ALL} {documented(target)}",
+        COMPRESSING: f"{_COMPRESS_ALL} {plain}",
+        NESTED: f"location / {{ proxy_pass http://127.0.0.1:{ports[HTTP_1_1]}; }}",
+        HTTP_2: plain,
+    }
+    for name, port in ports.items():
+        yield f"server {{ listen 127.0.0.1:{port}{' http2' * (name == HTTP_2)}; {content[name]} }}"
+
+
+@contextlib.contextmanager
+def proxying(directory: Path, target: str) -> Iterator[Mapping[str, Front]]:
+    """nginx in front of the server at `target`; gives its fronts by name.
+
+    It must end with 0 at SIGTERM, and have logged nothing severe in its life.
+    """
+    program = shutil.which("nginx", path=_PATH)
+    assert program is not None, "there is no nginx; scripts/test says how to get one"
+    directory.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        # It takes listening sockets over, as at the upgrade of a running nginx. So the ports are free ones, nobody else
+        # can take them, and clients can connect before it has started.
+        sockets = {
+            name: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for name in (HTTP_1_0, HTTP_1_1, COMPRESSING, NESTED, HTTP_2)
+        }
+        numbers = [each.fileno() for each in sockets.values()]
+        ports = {name: each.getsockname()[1] for name, each in sockets.items()}
+        servers = "\n    ".join(_servers(target, ports))
+        user = "user root;" if os.geteuid() == 0 else ""
+        (directory / "nginx.conf").write_text(_CONFIG.format(user=user, servers=servers))
+        process = subprocess.Popen(
+            [program, "-p", str(directory), "-c", "nginx.conf"],
+            env=environment(NGINX="".join(f"{number};" for number in numbers)),
+            pass_fds=numbers,
+            stdin=subprocess.DEVNULL,
+            stderr=stack.enter_context((directory / "stderr.txt").open("w")),
+        )
+    try:
+        yield {name: Front(f"http://127.0.0.1:{port}") for name, port in ports.items()}
+    finally:
+        process.terminate()
+        code = process.wait(PATIENCE_S)
+    log = "".join((directory / name).read_text() for name in ("stderr.txt", "error.log"))
+    assert code == 0, log
+    assert not [line for line in log.splitlines() if any(sign in line for sign in _SEVERE)], log
