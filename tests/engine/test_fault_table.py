@@ -18,8 +18,8 @@ from headrace.engine.clock import FakeClock
 from headrace.errors import HeadraceError, NotFound, Overloaded
 from headrace.events import Cancelled, Failed, Finished
 from tests.engine import faults
-from tests.engine.faults import DEADLINE, LARGEST_LOG, LINGERING, PAUSE, Deed, FaultyStore, Scene, fails, loses, seen
-from tests.engine.rig import CANCEL, CONTINUE, GRACE, Rig, node, settle, terminals
+from tests.engine.faults import DEADLINE, LARGEST_LOG, PAUSE, Deed, FaultyStore, Scene, fails, loses, seen
+from tests.engine.rig import CANCEL, CONTINUE, GRACE, Rig, node, read_all, settle, terminals
 
 pytestmark = pytest.mark.anyio
 
@@ -83,11 +83,12 @@ FAULTS: dict[str, tuple[Deed, End, tuple[int, ...]]] = {
     "status-404":       (error(errors.UpstreamModelNotFound), never(502, "upstream_model_not_found"),       ONCE),
     "status-422":       (error(errors.UpstreamRejected, status=422), never(422, "upstream_rejected", ""),   ONCE),
     "error-frame":      (error(errors.UpstreamError),         retry(502, "upstream_error"),                 AGAIN),
+    "no-stream":        (error(errors.UpstreamProtocol, retryable=False), never(502, "upstream_protocol"),  ONCE),
     "garbage":          (error(errors.UpstreamProtocol),      retry(502, "upstream_protocol"),              AGAIN),
     "incomplete":       (error(errors.UpstreamIncomplete),    retry(502, "upstream_incomplete"),            AGAIN),
     "connect-deadline": (error(SLOW, "upstream_connect_timeout"), retry(504, "upstream_connect_timeout"),   AGAIN),
     "defect":           (fails(ZeroDivisionError()),          never(500, DEFECT),                           ONCE),
-    "stray-cancel":     (fails(asyncio.CancelledError()),     never(500, DEFECT),                           ONCE),
+    "stray-cancellation": (fails(asyncio.CancelledError()),   never(500, DEFECT),                           ONCE),
     "no-marker":        (faults.says_no_more,                 never(500, DEFECT),                           ONCE),
     # It takes too long.
     "ttft-deadline":    (faults.is_silent,                    retry(504, "upstream_ttft_timeout"),          NO_MORE),
@@ -99,6 +100,7 @@ FAULTS: dict[str, tuple[Deed, End, tuple[int, ...]]] = {
     "finish-lost":      (loses("finish"),                     retry(503, "store_error"),                    ONCE),
     "finish-unsure":    (loses("finish", late=True),          FINISHED,                                     ONCE),
     "log-full":         (faults.says_too_much,                never(503, "log_full"),                       ONCE),
+    "all-logs-full":    (faults.says_too_much,                retry(503, "log_full"),                       ONCE),
     "taken-over":       (faults.is_taken_over,                retry(503, "producer_lost"),                  NO_MORE),
     "deleted":          (faults.is_deleted,                   DELETED,                                      NO_MORE),
     # Somebody stops it, or leaves.
@@ -128,7 +130,8 @@ GOES_ON = ("append-lost", "append-unsure", "finish-lost", "finish-unsure", "left
 COUNTED = ("finish-lost", "finish-unsure", "left-continue", "drain")
 """Where the upstream comes to say how many tokens it was."""
 POLICIES = {"left-cancel": CANCEL, "left-grace": GRACE}
-SETTINGS = {
+RETRIES: dict[str, Any] = {"retries": 2, "retry_backoff": PAUSE, "retry_backoff_max": PAUSE}
+SETTINGS: dict[str, dict[str, Any]] = {
     "ttft-deadline": {"ttft_timeout": DEADLINE},
     "idle-deadline": {"stream_idle_timeout": DEADLINE},
     "total-deadline": {"total_timeout": DEADLINE},
@@ -148,6 +151,7 @@ IMPOSSIBLE: dict[str, dict[str, str]] = {
     "finish-lost": {"after-marker": "nothing is written any more"},
     "finish-unsure": {"after-marker": "nothing is written any more"},
     "log-full": {"after-marker": "nothing is written any more"},
+    "all-logs-full": {"after-marker": "nothing is written any more"},
     "taken-over": {"after-marker": "an ended log has no producer"},
 }
 """Cells that do not exist, and why."""
@@ -208,7 +212,7 @@ PROVES = {
 def _rows() -> Iterator[Any]:
     for fault, phase in product(FAULTS, PHASES):
         if phase not in IMPOSSIBLE.get(fault, {}):
-            marks = [mark for word, mark in PROVES.items() if word in fault]
+            marks = [mark for word, mark in PROVES.items() if fault.startswith(word) or fault.endswith(word)]
             yield pytest.param(_row(fault, phase), id=f"{fault}-{phase}", marks=marks)
 
 
@@ -253,11 +257,11 @@ async def _place_is_free(rig: Rig) -> None:
 @pytest.mark.parametrize("row", list(_rows()))
 async def test_what_happens(row: Row) -> None:
     clock = FakeClock()
-    store = FaultyStore(now=clock.wall, max_stream_bytes=LARGEST_LOG)
-    patience = {"retries": 2, "retry_backoff": PAUSE, "retry_backoff_max": PAUSE, "max_running_per_key": 1}
+    limit = "max_bytes" if row.fault == "all-logs-full" else "max_stream_bytes"
+    store = FaultyStore(now=clock.wall, **{limit: LARGEST_LOG})
     leaves = row.fault.startswith("left")
     with anyio.fail_after(5):
-        async with node(store, clock, **patience | SETTINGS.get(row.fault, {})) as rig:
+        async with node(store, clock, max_running_per_key=1, **RETRIES, **SETTINGS.get(row.fault, {})) as rig:
             scene = Scene(rig, store, await rig.start(POLICIES.get(row.fault, CONTINUE)), row.phase)
             async with anyio.create_task_group() as tasks:
                 if not leaves:
@@ -273,6 +277,33 @@ async def test_what_happens(row: Row) -> None:
             assert {name: seen(name, reader) for name, reader in scene.readers.items()} == row.seen
 
 
-def test_every_cell_is_expected_or_impossible() -> None:
+@pytest.mark.promise("P3", "P21")
+async def test_a_retry_that_cannot_be_announced_is_not_made() -> None:
+    clock = FakeClock()
+    store = FaultyStore(now=clock.wall)
+    with anyio.fail_after(5):
+        async with node(store, clock, **RETRIES) as rig:
+            scene = Scene(rig, store, await rig.start(), "between-tries")
+            store.failing = "append"
+            await scene.reach()
+            (terminal,) = terminals(await read_all(scene.started.subscription))
+            assert isinstance(terminal, Failed) and terminal.code == "store_error"
+            assert rig.history == ["asked", "closed"]
+
+
+@pytest.mark.promise("P20", "P21")
+@pytest.mark.parametrize("deadline", ["ttft_timeout", "total_timeout"])
+async def test_a_wait_that_a_deadline_does_not_leave_is_not_begun(deadline: str) -> None:
+    settings: dict[str, Any] = {deadline: DEADLINE}
+    with anyio.fail_after(5):
+        async with node(**RETRIES, **settings) as rig:
+            started = await rig.start()
+            rig.call.fail(DOWN("x"))
+            (terminal,) = terminals(await read_all(started.subscription))
+            assert isinstance(terminal, Failed) and terminal.code == "upstream_unavailable"
+            assert rig.history == ["asked", "closed"]
+
+
+def test_what_cannot_be_is_a_fault_in_a_phase() -> None:
     assert set(faults.SAID) == set(PHASES)
     assert {(fault, phase) for fault, phases in IMPOSSIBLE.items() for phase in phases} < set(product(FAULTS, PHASES))
