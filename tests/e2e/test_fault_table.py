@@ -97,8 +97,9 @@ CALL = {"tokens": 2, "tool-calls": 1}
 SECTIONS = [
     # Nothing of an answer comes.
     Section("plain", TEXT, Said(0, 0, 0), {
-        # Twice, because a server may close a connection of the pool at the moment at which it is used again.
-        "refuse":                   ("refuse",                              DOWN,       "refuse, refuse"),
+        "refuse":                   ("refuse",                              DOWN,       "refuse"),
+        # A server may close a connection of the pool at the very moment at which it is used again.
+        "refuse-in-pool":           ("refuse",                              DOWN,       "refuse, refuse"),
         "status-401":               ("status:401",                          AUTH,       "status"),
         "status-403":               ("status:403",                          AUTH,       "status"),
         "status-404":               ("status:404",                          UNKNOWN,    "status"),
@@ -123,7 +124,7 @@ SECTIONS = [
     }),
     # Where it may be tried again, twice: what helps, and what is not tried.
     Section("again", TEXT, Said(8, 0, 10), {
-        "again-refuse":             ("refuse:first=1",                      FINISHED,   "refuse, completed"),
+        "again-refuse":             ("refuse:first=2",                      FINISHED,   "refuse, refuse, completed"),
         "again-status-429":         ("status:429,retry-after=0,first=1",    FINISHED,   "status, completed"),
         "again-status-503":         ("status:503,first=2",                  FINISHED,   "status, status, completed"),
         "again-cut-after-headers":  ("cut-bytes:0,first=1",                 FINISHED,   "cut-bytes, completed"),
@@ -225,6 +226,8 @@ SECTIONS = [
     }),
 ]
 # fmt: on
+BEFORE = {"refuse": "refuse", "again-refuse": "refuse", "refuse-in-pool": "none"}
+"""Where the connection matters: what the mock does before, so that there is none in the pool, or one."""
 ONCE = {"retries": 0}
 MODELS: dict[str, dict[str, Any]] = {
     "plain": ONCE,
@@ -237,6 +240,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "forced": ONCE | {"stream": "force"},
     "forced-ttft": ONCE | {"stream": "force", "ttft_timeout": 0.3},
 }
+
+
+def asking(model: str, prompt: str) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": prompt}]}
+
+
+def rule(prompt: str, fault: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the mock does when it reads the prompt."""
+    return {"match": {"prompt": f"^{re.escape(prompt)}$"}, "fault": fault, "settings": settings}
 
 
 class Row(NamedTuple):
@@ -252,13 +264,11 @@ class Row(NamedTuple):
 
     @property
     def question(self) -> dict[str, Any]:
-        return {"model": self.section.model, "messages": [{"role": "user", "content": self.prompt}]}
+        return asking(self.section.model, self.prompt)
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What the mock does when it reads the prompt."""
-        match = {"prompt": f"^{re.escape(self.prompt)}$"}
-        return {"match": match, "fault": self.section.rows[self.id][0], "settings": self.section.settings}
+        return rule(self.prompt, self.section.rows[self.id][0], self.section.settings)
 
     @property
     def text(self) -> str:
@@ -300,7 +310,8 @@ ROWS = [Row(id, shape, section) for section in SECTIONS for id in section.rows f
 def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a mock that knows all rows."""
     scenario = tmp_path_factory.mktemp("mock") / "scenario.yaml"
-    scenario.write_text(yaml.safe_dump({"rules": [row.rule for row in ROWS]}))
+    before = [rule(f"before: {fault}", fault, {}) for fault in set(BEFORE.values())]
+    scenario.write_text(yaml.safe_dump({"rules": [*before, *(row.rule for row in ROWS)]}))
     with running([HEADRACE, "mock", "--scenario", str(scenario)], stderr=None) as process:
         yield process.stdout.readline().decode().split()[-1]
         process.terminate()
@@ -347,8 +358,8 @@ def answers(mock: str) -> str:
 @pytest.mark.parametrize("row", [pytest.param(row, id=f"{row.id}-{row.shape}") for row in ROWS])
 def test_what_happens(row: Row, mock: str, before_mock: Server):
     _, end, ended = row.section.rows[row.id]
-    if "refuse" in row.id:  # with one connection in the pool
-        SHAPES["whole"](before_mock.api, row.question | {"messages": [{"role": "user", "content": "first"}]})
+    if before := BEFORE.get(row.id):
+        SHAPES["whole"](before_mock.api, asking(row.section.model, f"before: {before}"))
     ask(f"{mock}/stats/reset", b"")
     stream_id, seen = SHAPES[row.shape](before_mock.api, row.question)
     assert seen == row.seen

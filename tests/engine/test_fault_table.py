@@ -201,6 +201,7 @@ PROVES = {
     "incomplete": pytest.mark.promise("P6", "P21"),
     "status": pytest.mark.promise("P21"),
     "unreachable": pytest.mark.promise("P21"),
+    "append": pytest.mark.promise("P21"),
     "deadline": pytest.mark.promise("P20"),
     "cancel": pytest.mark.promise("P7"),
     "left": pytest.mark.promise("P8"),
