@@ -56,8 +56,8 @@ MORE: dict[str, list[Chunk]] = {
 }
 """What the upstream says next, if it comes to that."""
 
-READERS = ("streamed", "whole", "native", "text")
-"""The POST that made the stream, one that waits for the whole answer, and readers in the two other formats."""
+READERS = ("streamed", "whole", "openai.chat", "native", "text")
+"""The POST that made the stream, whose headers are held; one that waits for the whole answer; and a GET per format."""
 
 
 class FaultyStore(MemoryStore):
@@ -156,10 +156,10 @@ class Scene:
                 return self.rig.streamed(subscription, hold=1e6)
             case "whole":
                 return AnswerResponse(subscription, OPENAI_CHAT, headers={}, replayable=False)
-            case "native":
-                return self.rig.streamed(subscription, "native")
-            case _:
+            case "text":
                 return self.rig.streamed(subscription, "text", PlainText())
+            case _:
+                return self.rig.streamed(subscription, name)
 
 
 def seen(name: str, reader: Connection) -> str:

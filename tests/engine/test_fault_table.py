@@ -113,15 +113,18 @@ FAULTS: dict[str, tuple[Deed, End, tuple[int, ...]]] = {
 }
 
 # What readers see of the end, by how the stream ends and whether the log had anything of an answer.
-#                          POST, streamed           POST, whole            GET native           GET text
+STATUS, PARTIAL = "{status}", "{status}{partial}"
+DONE, ERROR, CUT = "200 [DONE] clean", "200 {error} aborted", "200 … aborted"
+RECORD, TEXT, TEXT_CUT = "200 {end} clean", "200 {text} clean", "200 {text} aborted"
+#                          POST, streamed  POST, whole    GET chat       GET native   GET text
 SEEN = {
-    ("finished", True):   ("200 [DONE] clean",      "200 clean",           "200 {end} clean",   "200 {text} clean"),
-    ("failed", False):    ("{status}",              "{status}",            "200 {end} clean",   "200 {text} aborted"),
-    ("failed", True):     ("200 {error} aborted",   "{status}{partial}",   "200 {end} clean",   "200 {text} aborted"),
-    ("cancelled", False): ("{status}",              "{status}",            "200 {end} clean",   "200 {text} aborted"),
-    ("cancelled", True):  ("200 {error} aborted",   "{status}{partial}",   "200 {end} clean",   "200 {text} aborted"),
-    ("deleted", False):   ("{status}",              "{status}",            "200 … aborted",     "200 {text} aborted"),
-    ("deleted", True):    ("200 … aborted",         "{status}",            "200 … aborted",     "200 {text} aborted"),
+    ("finished", True):   (DONE,           "200 clean",   DONE,          RECORD,      TEXT),
+    ("failed", False):    (STATUS,         STATUS,        ERROR,         RECORD,      TEXT_CUT),
+    ("failed", True):     (ERROR,          PARTIAL,       ERROR,         RECORD,      TEXT_CUT),
+    ("cancelled", False): (STATUS,         STATUS,        ERROR,         RECORD,      TEXT_CUT),
+    ("cancelled", True):  (ERROR,          PARTIAL,       ERROR,         RECORD,      TEXT_CUT),
+    ("deleted", False):   (STATUS,         STATUS,        "200 aborted", CUT,         TEXT_CUT),
+    ("deleted", True):    (CUT,            STATUS,        CUT,           CUT,         TEXT_CUT),
 }
 # fmt: on
 BEFORE_THE_ANSWER = ("queued", "unanswered", "between-tries")
