@@ -43,7 +43,7 @@ class Exchange:
 
     def _more(self) -> bool:
         try:
-            data = self._socket.recv(65536)
+            data = self._socket.recv(1 << 20)
         except ConnectionError:
             data = b""
         self._received += data

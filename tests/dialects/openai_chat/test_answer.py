@@ -145,6 +145,13 @@ def test_an_estimate_is_not_mixed_with_a_servers_earlier_block():
     assert usage == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6, "source": "partial"}
 
 
+@pytest.mark.promise("P17", "P27")
+def test_a_count_that_comes_twice_is_one_count():
+    (*said, count) = VENDORS["openai"]
+    for counts in ([count, count], [count] * 3):
+        assert answer_of([*said, *counts])["usage"] == count["usage"]
+
+
 def test_an_answer_of_nothing_has_no_choices():
     assert whole(decoded([b"[DONE]"]))["choices"] == []
 

@@ -180,11 +180,11 @@ def _whole(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge_usage(known: dict[str, Any], raw: dict[str, Raw]) -> dict[str, Any]:
-    """The upstream's own block where its counts are the ones that hold."""
+    """The upstream's own block where its counts are the ones that hold; said twice, they are its own already."""
     if known.get("source"):
         return known
     counts = ("prompt_tokens", "completion_tokens")
-    if all(bytes(raw.get(name, NULL)) == b"%d" % known[name] for name in counts):
+    if all(bytes(raw.get(name, NULL)) == msgspec.json.encode(known[name]) for name in counts):
         return {**known, **raw}
     return {**raw, **known}
 
