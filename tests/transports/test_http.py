@@ -481,7 +481,7 @@ async def test_a_heartbeat_that_waits_for_its_reader_never_overtakes_the_end() -
                 tasks.start_soon(connection.serve, rig.streamed(started.subscription))
                 rig.call.say([OPENING])
                 await settle()
-                connection._reading = anyio.Event()  # pyright: ignore[reportPrivateUsage]
+                connection.stall()
                 for _ in range(5):
                     rig.clock.advance(KEEPALIVE)
                     await settle()
