@@ -24,13 +24,19 @@ PIECES = 1000
 
 
 class Protocol(AbortableProtocol):
-    """Notes what is held when it is told to wait."""
+    """Tells what it is told."""
 
     held: int
+    """What the server held when it was told to wait."""
+    closing: asyncio.Event
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self.held = self.transport.get_write_buffer_size()
+
+    def eof_received(self) -> None:
+        super().eof_received()
+        self.closing.set()
 
 
 class Site:
@@ -40,6 +46,8 @@ class Site:
         self.aborts: list[Any] = []
         self.returned = asyncio.Event()
         self.freed = asyncio.Event()
+        self.closing = asyncio.Event()
+        """Set when a client has closed its direction: uvicorn closes its own once everything is written."""
         self.protocols: list[weakref.ref[Protocol]] = []
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -57,6 +65,7 @@ class Site:
 
         def protocol() -> Protocol:
             made = Protocol(config, state, {})
+            made.closing = self.closing
             self.protocols.append(weakref.ref(made, lambda _: self.freed.set()))
             return made
 
@@ -93,6 +102,16 @@ async def test_an_abort_resets_the_connection_at_once_though_its_reader_does_not
         site.aborts[0]()
         await site.returned.wait()
         with pytest.raises(ConnectionResetError):  # closed, it would get all that the kernel has, and then an end
+            await reader.read()
+
+
+async def test_an_abort_resets_a_client_that_had_said_its_last_too() -> None:
+    site = Site()
+    async with asyncio.timeout(20), site.listening() as address, asking(address) as (reader, writer):
+        writer.write_eof()
+        await site.closing.wait()
+        site.aborts[0]()
+        with pytest.raises(ConnectionResetError):
             await reader.read()
 
 
