@@ -37,3 +37,17 @@ def test_a_port_that_is_taken_is_said_with_the_way_out():
 def test_a_host_that_is_not_here_is_a_wrong_setting(host):
     with pytest.raises(ConfigError, match="--host"):
         bind(host, 0)
+
+
+@pytest.mark.promise("P23")
+def test_the_kernel_holds_little_for_a_client_that_does_not_read():
+    with bound("127.0.0.1", 0) as (listener,):
+        listener.listen()
+        with socket.create_connection(listener.getsockname(), timeout=5):
+            accepted, _ = listener.accept()
+            taken = 0
+            with accepted, contextlib.suppress(BlockingIOError):
+                accepted.setblocking(False)
+                while True:
+                    taken += accepted.send(bytes(65536))
+    assert taken < 1_000_000

@@ -84,6 +84,14 @@ class Server:
             return len(os.listdir(f"/proc/{self.process.pid}/fd"))
         return len(command("lsof", "-p", str(self.process.pid)).stdout.splitlines())
 
+    @property
+    def memory(self) -> int:
+        """The most that it ever had, in bytes; what it has now where there is no /proc, as on macOS."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if status.exists():
+            return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+        return int(command("ps", "-o", "rss=", "-p", str(self.process.pid)).stdout) * 1024
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         if self.process.poll() is None:

@@ -79,11 +79,11 @@ class Tap:
             cut = left is not None and len(data) >= left
             data = data[:left] if cut else data
             passed += len(data)
-            with contextlib.suppress(OSError):
-                client.sendall(data)
-            with self._arrived:
+            with self._arrived:  # first: who has got an answer looks here for it
                 self.received += data
                 self._arrived.notify_all()
+            with contextlib.suppress(OSError):
+                client.sendall(data)
             if cut:
                 self._cuts_left -= 1
                 break

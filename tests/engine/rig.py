@@ -293,6 +293,8 @@ class Connection:
         self._sending = False
         self.stall_at_the_end = False
         """Whether the last message waits for ever, as a server's does behind a large write."""
+        self.extensions: dict[str, Any] = {}
+        """What the server offers beyond ASGI."""
 
     @property
     def aborted(self) -> bool:
@@ -300,6 +302,10 @@ class Connection:
 
     def resume(self) -> None:
         self._reading.set()
+
+    def stall(self) -> None:
+        """From now on the client reads nothing: the next message waits."""
+        self._reading = anyio.Event()
 
     async def receive(self) -> dict[str, Any]:
         await self.gone.wait()
@@ -333,5 +339,6 @@ class Connection:
 
     async def serve(self, app: Callable[..., Any]) -> None:
         """Run the application to its return."""
-        await app({"type": "http", "method": "GET", "path": "/", "headers": []}, self.receive, self.send)
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "extensions": self.extensions}
+        await app(scope, self.receive, self.send)
         self.returned = True

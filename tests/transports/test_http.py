@@ -481,7 +481,7 @@ async def test_a_heartbeat_that_waits_for_its_reader_never_overtakes_the_end() -
                 tasks.start_soon(connection.serve, rig.streamed(started.subscription))
                 rig.call.say([OPENING])
                 await settle()
-                connection._reading = anyio.Event()  # pyright: ignore[reportPrivateUsage]
+                connection.stall()
                 for _ in range(5):
                     rig.clock.advance(KEEPALIVE)
                     await settle()
@@ -495,7 +495,7 @@ async def test_a_heartbeat_that_waits_for_its_reader_never_overtakes_the_end() -
 
 def _answering(rig: Rig, subscription, *, replayable: bool = False) -> AnswerResponse:
     headers = {"headrace-stream-id": subscription.stream_id}
-    return AnswerResponse(subscription, DIALECTS["openai.chat"], headers=headers, replayable=replayable)
+    return AnswerResponse(subscription, DIALECTS["openai.chat"], rig.heartbeats, headers=headers, replayable=replayable)
 
 
 @pytest.mark.promise("P12", "P1")

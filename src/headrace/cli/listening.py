@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from typing import Any
+from typing import Any, Final
 
 from headrace.errors import ConfigError, HeadraceError
+
+# Accepted sockets inherit it on Linux. tcp(7) has it since 3.12; Windows has not.
+_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+# What the kernel holds of a body before it has been sent. Without it the buffer grows to the last of net.ipv4.tcp_wmem,
+# 4 MiB, for a client that does not read.
+_UNSENT_BYTES: Final = 128 * 1024
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -44,6 +50,8 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> s
         if sys.platform != "win32":
             # A restart does not wait for the connections of before; on Windows it would share the port instead.
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if _NOTSENT_LOWAT is not None:
+            each.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
         if family == socket.AF_INET6:
             each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         each.bind(address)

@@ -21,6 +21,7 @@ import uvicorn
 from headrace.app import create_app
 from headrace.cli.greeting import greeting
 from headrace.cli.listening import bind
+from headrace.cli.protocol import LAST_WRITES_S, AbortableProtocol
 from headrace.config import Config, from_env
 from headrace.errors import ConfigError, HeadraceError
 from headrace.providers.local import available
@@ -37,8 +38,6 @@ HEADRACE_API_KEYS=alice=… headrace serve --host 0.0.0.0"""
 
 # uvicorn's own.
 _POLL_S: Final = 0.1
-# For bytes that are on their way: who reads what was waited for before.
-_LAST_WRITES_S: Final = 1
 # Longer than the 60 s for which nginx and AWS's load balancer keep an idle connection to a server: whoever closes
 # first must be the client, or a request meets a connection that has just been closed. 75 s is nginx's own.
 _KEEP_ALIVE_S: Final = 75
@@ -89,7 +88,7 @@ def run(config: Config, sockets: list[socket.socket]) -> None:
         uvicorn.Config(
             application,
             loop="asyncio" if sys.platform == "win32" else "uvloop",
-            http="httptools",
+            http=AbortableProtocol,
             ws="none",
             interface="asgi3",
             lifespan="on",
@@ -99,7 +98,7 @@ def run(config: Config, sockets: list[socket.socket]) -> None:
             # Nothing reads the caller's address, so nothing needs to trust a proxy to tell it.
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_LAST_WRITES_S,
+            timeout_graceful_shutdown=LAST_WRITES_S + 1,
         ),
         lambda port: typer.echo(greeting(config, port)),
         cut,

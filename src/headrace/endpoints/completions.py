@@ -14,7 +14,7 @@ from headrace.endpoints import attach, schemas
 from headrace.endpoints.intake import Intake
 from headrace.endpoints.services import Services
 from headrace.transports.framing import SSE
-from headrace.transports.http import answer_response
+from headrace.transports.http import WholeResponse, answer_response
 
 SHAPES: tuple[tuple[str, Dialect], ...] = (("/v1/chat/completions", OPENAI_CHAT),)
 """Path and shape; another API is one more row."""
@@ -65,4 +65,5 @@ async def _whole(services: Services, dialect: Dialect, stream_id: str, owner: st
         return JSONResponse(body, 202, headers | {"retry-after": "1"})
     if info.state != "finished":
         headers["x-should-retry"] = "false"  # asking again gives the same stream again
-    return answer_response(dialect, await services.engine.answer(stream_id), headers)
+    response = answer_response(dialect, await services.engine.answer(stream_id), headers)
+    return WholeResponse(response, stream_id, services.heartbeats)

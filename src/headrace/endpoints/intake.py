@@ -121,7 +121,10 @@ class Intake:
         headers = stream_headers(self._dialect, started)
         if not asked.stream:
             replayable = "idempotency-key" in request.headers
-            return AnswerResponse(started.subscription, self._dialect, headers=headers, replayable=replayable)
+            heartbeats = self._services.heartbeats
+            return AnswerResponse(
+                started.subscription, self._dialect, heartbeats, headers=headers, replayable=replayable
+            )
         cursor = start_of(self._dialect, asked.params)
         wants_ids = request.headers.get("headrace-ids") == "1" or request.query_params.get("ids") == "1"
         return StreamResponse(

@@ -23,7 +23,7 @@ from headrace.policy import disconnect
 from headrace.policy.auth import checked_token
 from headrace.stores.base import StreamInfo, StreamState
 from headrace.transports.framing import SSE
-from headrace.transports.http import StreamResponse
+from headrace.transports.http import StreamResponse, WholeResponse
 from headrace.transports.reader import Reader, start_of
 
 PATH = "/v1/streams"
@@ -111,7 +111,10 @@ class Streams:
 
     async def read(self, request: Request, stream_id: str) -> Response:
         """State, text so far, usage, position and readers of one stream."""
-        return _json(await self._state(attach.stream_of(stream_id), _owner(request)))
+        return self._whole(await self._state(attach.stream_of(stream_id), _owner(request)))
+
+    def _whole(self, state: dict[str, Any], status: int = 200) -> Response:
+        return WholeResponse(_json(state, status), state["id"], self._services.heartbeats)
 
     async def _state(self, stream_id: str, owner: str) -> dict[str, Any]:
         info = await self._engine.info(stream_id, owner)
@@ -134,7 +137,7 @@ class Streams:
             check_media_type(request)
         stream_id = attach.stream_of(stream_id)
         ended = await self._engine.cancel(stream_id, _owner(request))
-        return _json(await self._state(stream_id, _owner(request)), 200 if ended else 202)
+        return self._whole(await self._state(stream_id, _owner(request)), 200 if ended else 202)
 
     async def cancel_by_key(self, request: Request) -> Response:
         """Stop the stream that an idempotency key belongs to, on one route or on whichever holds it."""
@@ -151,7 +154,7 @@ class Streams:
             except NotFound:
                 continue
             state = await self._state(stream_id, owner)
-            return _json(state, 202 if state["state"] == "running" else 200)
+            return self._whole(state, 202 if state["state"] == "running" else 200)
         raise NotFound("No stream has this idempotency key.")
 
     async def delete(self, request: Request, stream_id: str) -> Response:

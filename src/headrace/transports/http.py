@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import anyio
-import anyio.abc
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +19,8 @@ from headrace.engine.subscription import Subscription
 from headrace.errors import HeadraceError, NotFound, StreamCancelled
 from headrace.events import Answer, Cancelled, Failed, Finished, Terminal
 from headrace.transforms.accumulator import Accumulator
-from headrace.transports.framing import Framing
+from headrace.transports.connection import Connection
+from headrace.transports.framing import BATCH_BYTES, Framing
 from headrace.transports.heartbeat import Heartbeats
 from headrace.transports.reader import Reader
 
@@ -66,28 +66,8 @@ def error_response(
     return Response(dialect.error(error, partial), error.status, fields, media_type)
 
 
-async def _while_connected(receive: Receive, work: Callable[[anyio.abc.TaskGroup], Awaitable[None]]) -> None:
-    """Run `work` and cancel it, with what it started, as soon as the client is gone.
-
-    The request's body must have been read.
-    """
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
-        await work(tasks)
-        tasks.cancel_scope.cancel()
-
-
 class StreamResponse(Response):
     """A view of a stream as an HTTP body. Closes the reader, whatever happens."""
-
-    _send: Send
-    _tasks: anyio.abc.TaskGroup
 
     def __init__(
         self,
@@ -107,29 +87,16 @@ class StreamResponse(Response):
         self._heartbeats = heartbeats
         self._hold = hold
         self._extra = headers
-        self._beating: anyio.Event | None = None
-        self._ending = False
-        """Nothing but the body's end is to come: still watched for a reader that does not read, but not kept alive."""
-        self.last_write = 0.0
-        self.writing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the connection until the view is over or the client has gone."""
-
-        async def work(tasks: anyio.abc.TaskGroup) -> None:
-            self._tasks = tasks
-            self._send = send
-            await self._respond(scope, receive, send)
-
+        stream_id = self._reader.subscription.stream_id
         try:
-            await _while_connected(receive, work)
-        except* OSError:  # how some servers say that the client has gone
-            log.debug("stream %s: a reader's connection broke", self._reader.subscription.stream_id)
+            await Connection(scope, receive, send, self._heartbeats, stream_id).run(self._respond)
         finally:
-            self._heartbeats.remove(self)
             self._reader.close()
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, connection: Connection) -> bool:
         try:
             if self._hold is not None:
                 await self._commit(self._hold)
@@ -137,17 +104,16 @@ class StreamResponse(Response):
         except HeadraceError as error:
             refusal = error_response(self._reader.dialect, error, headers=self._extra)
         if refusal is not None:
-            await refusal(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        self.last_write = self._heartbeats.clock.monotonic()
-        self._heartbeats.add(self)
+            return await connection.answer(refusal)
+        await connection.start(self.status_code, self.raw_headers)
+        connection.heartbeat = self._framing.heartbeat
         try:
-            await self._pump()
+            return await self._pump(connection)
         except NotFound:  # deleted under the reader: what it has is not the whole stream, so the body must not end
             log.info("stream %s: deleted while it was read", self._reader.subscription.stream_id)
         except HeadraceError as error:  # the log cannot be read any more: likewise
             log.warning("stream %s: a reader was cut off: %s", self._reader.subscription.stream_id, error)
+        return False
 
     async def _commit(self, hold: float) -> None:
         """Wait for the upstream's first frame or the end of the hold; until then a failure is an HTTP error (P13)."""
@@ -164,80 +130,77 @@ class StreamResponse(Response):
             return None
         return error_response(self._reader.dialect, terminal_error(terminal), headers=self._extra)
 
-    async def _pump(self) -> None:
+    async def _pump(self, connection: Connection) -> bool:
         reader = self._reader
         while frames := await reader.next():
-            await self._write(self._framing.encode(reader.view, frames, reader.position))
-            reader.advance(frames)
-        self._ending = True
-        if reader.terminal is not None and reader.dialect.clean_end(reader.terminal):
-            await self._write(b"", more=False)
-
-    async def _write(self, body: bytes, *, more: bool = True) -> None:
-        if self._beating is not None:  # two sends at once have no order
-            await self._beating.wait()
-        self.last_write = self._heartbeats.clock.monotonic()
-        self.writing = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
-        self.writing = False
-
-    def beat(self) -> None:
-        """Show life: see `Idle.beat`."""
-        self.last_write = self._heartbeats.clock.monotonic()
-        if self._framing.heartbeat is not None and not self._ending:
-            self._tasks.start_soon(self._write_heartbeat, self._framing.heartbeat)
-
-    async def _write_heartbeat(self, heartbeat: bytes) -> None:
-        if self.writing or self._ending or self._beating is not None:  # frames came first, and say more
-            return
-        self.writing = True
-        self._beating = anyio.Event()
-        await self._send({"type": "http.response.body", "body": heartbeat, "more_body": True})
-        self.writing = False
-        self._beating.set()
-        self._beating = None
-
-    def cut(self) -> None:
-        """Abort: see `Idle.cut`."""
-        log.info("stream %s: a reader does not read and is cut off", self._reader.subscription.stream_id)
-        self._tasks.cancel_scope.cancel()
+            while frames:
+                body, taken = self._framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
+                await connection.write(body)
+                reader.advance(frames[:taken])
+                frames = frames[taken:]
+        return reader.terminal is not None and reader.dialect.clean_end(reader.terminal)
 
 
 class AnswerResponse(Response):
     """A non-streaming answer: the stream is read to its end, then sent as one body (P12)."""
 
     def __init__(
-        self, subscription: Subscription, dialect: Dialect, *, headers: Mapping[str, str], replayable: bool
+        self,
+        subscription: Subscription,
+        dialect: Dialect,
+        heartbeats: Heartbeats,
+        *,
+        headers: Mapping[str, str],
+        replayable: bool,
     ) -> None:
         """`replayable`: a retry of this request would get this same stream again, so a failure is final."""
         self.background = None
         self._subscription = subscription
         self._dialect = dialect
+        self._heartbeats = heartbeats
         self._extra = dict(headers)
         self._replayable = replayable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait for the end and answer; a client that leaves while waiting gets nothing, and is a reader that left."""
-
-        async def work(_: anyio.abc.TaskGroup) -> None:
-            try:
-                answer = await self._whole()
-            except HeadraceError as error:
-                response = error_response(self._dialect, error, headers=self._extra)
-            else:
-                response = answer_response(self._dialect, answer, self._extra, replayable=self._replayable)
-            await response(scope, receive, send)
-
+        stream_id = self._subscription.stream_id
         try:
-            await _while_connected(receive, work)
+            await Connection(scope, receive, send, self._heartbeats, stream_id).run(self._respond)
         finally:
             self._subscription.close()
+
+    async def _respond(self, connection: Connection) -> bool:
+        try:
+            answer = await self._whole()
+        except HeadraceError as error:
+            return await connection.answer(error_response(self._dialect, error, headers=self._extra))
+        response = answer_response(self._dialect, answer, self._extra, replayable=self._replayable)
+        return await connection.answer(response)
 
     async def _whole(self) -> Answer:
         accumulator = Accumulator()
         while records := await self._subscription.next():
             accumulator.feed(records)
         return accumulator.answer()
+
+
+class WholeResponse(Response):
+    """A response with an answer in it, sent like one: its body may be many MB, and its reader may not read (P23)."""
+
+    def __init__(self, response: Response, stream_id: str, heartbeats: Heartbeats) -> None:
+        """`response` has its whole body."""
+        self.background = None
+        self._response = response
+        self._stream_id = stream_id
+        self._heartbeats = heartbeats
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+
+        async def respond(connection: Connection) -> bool:
+            return await connection.answer(self._response)
+
+        await Connection(scope, receive, send, self._heartbeats, self._stream_id).run(respond)
 
 
 def answer_response(
