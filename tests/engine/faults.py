@@ -155,7 +155,7 @@ class Scene:
             case "streamed":
                 return self.rig.streamed(subscription, hold=1e6)
             case "whole":
-                return AnswerResponse(subscription, OPENAI_CHAT, headers={}, replayable=False)
+                return AnswerResponse(subscription, OPENAI_CHAT, self.rig.heartbeats, headers={}, replayable=False)
             case "text":
                 return self.rig.streamed(subscription, "text", PlainText())
             case _:
