@@ -42,7 +42,7 @@ TEST_TIMEOUT = 30  # s, for one test: a defect that makes it hang fails it by na
 MUTANT_TIMEOUT = 60  # s, for one mutant, if even that did not work
 CONTROL_TIMEOUT = 300  # s, for the run on the unchanged copy
 NOT_COPIED = shutil.ignore_patterns(
-    ".*_cache", ".coverage*", ".git", ".hypothesis", ".venv", "__pycache__", "dist", "htmlcov", "node_modules"
+    ".*_cache", ".coverage*", ".fuzz", ".git", ".hypothesis", ".venv", "__pycache__", "dist", "htmlcov", "node_modules"
 )
 TESTS_FAILED, NOTHING_COLLECTED = 1, 5  # exit codes of pytest
 # A pytest plugin that writes down which tests failed. A failing setup is no verdict: the defect broke a fixture.

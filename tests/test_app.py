@@ -16,9 +16,10 @@ from headrace.app import Providers, create_app
 from headrace.config import ApiKey, Config, Model, Secret
 from headrace.dialects import native
 from headrace.dialects.openai_chat import request as chat_request
-from headrace.endpoints import schemas, streams
+from headrace.endpoints import components, streams
 from headrace.errors import ConfigError, UpstreamIncomplete
 from headrace.events import Failed
+from headrace.messages import Tool
 from headrace.stores.memory import MemoryStore
 from tests.endpoints.serving import (
     ALICE,
@@ -204,21 +205,25 @@ async def test_the_openapi_document_has_every_route_and_its_parts_fit_together()
         assert item["summary"]
         keys = [(each["in"], each["name"]) for each in item.get("parameters", [])]
         assert len(keys) == len(set(keys))
-    assert "$ref" not in json.dumps(document), "nothing refers to FastAPI's own validation errors"
+    named = set(document["components"]["schemas"])
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))) == named
+    assert "HTTPValidationError" not in named, "nothing refers to FastAPI's own validation errors"
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
 
 
 def test_the_documented_fields_are_those_that_are_read() -> None:
     def properties(name: str) -> dict[str, Any]:
-        documented = schemas.documented(name)["openapi_extra"]["requestBody"]["content"]["application/json"]["schema"]
-        return documented["properties"]
+        return components.SCHEMAS[name]["properties"]
 
+    in_each_role = [role["properties"] for role in components.SCHEMAS["ChatMessage"]["anyOf"]]
     for documented, read in (
-        (properties("openai.chat"), chat_request._Body),
-        (properties("openai.chat")["messages"]["items"]["properties"], chat_request._Message),
-        (properties("native"), native._Body),
-        (properties("native")["settings"]["properties"], native._Settings),
-        (properties("native")["messages"]["items"]["properties"], native._Message),
+        (properties("ChatRequest"), chat_request._Body),
+        *((each, chat_request._Message) for each in in_each_role),
+        (properties("NativeRequest"), native._Body),
+        (properties("NativeRequest")["settings"]["properties"], native._Settings),
+        (properties("NativeMessage"), native._Message),
+        (properties("NativeTool"), Tool),
+        (properties("CancelByKey"), streams._CancelBody),
     ):
         refused = {"api_key"}  # read only to be refused
         assert set(documented) == set(read.__struct_fields__) - refused, read

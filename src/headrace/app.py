@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, health, metrics, models, prompt, streams
+from headrace.endpoints import completions, components, health, metrics, models, prompt, streams
 from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import ANSWERED, Guard
 from headrace.endpoints.intake import dialect_of
@@ -89,16 +89,22 @@ _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operat
 
 
 class _FastAPI(FastAPI):
-    """With the two ways to show a key in the document."""
+    """With the values and the two ways to show a key in the document."""
+
+    asks_for_keys: bool = False
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         document = super().openapi()
-        document.setdefault("components", {})["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        document["components"] = {
+            "schemas": components.SCHEMAS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         }
-        document["security"] = [{"bearer": []}, {"header": []}, {}]  # {}: a server without keys asks for none
+        open_to_all: list[dict[str, list[str]]] = [] if self.asks_for_keys else [{}]
+        document["security"] = [{"bearer": []}, {"header": []}, *open_to_all]
         return document
 
 
@@ -148,6 +154,7 @@ def create_app(
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
+    app.asks_for_keys = bool(config.api_keys)
     _add_routes(app, services)
     return Envelope(_with_cors(Guard(app, services.access), config), measured.responded)
 
@@ -224,7 +231,10 @@ async def _defect(request: Request, error: Exception) -> Response:
 def _unrouted(request: Request, routes: Sequence[APIRoute]) -> Response:
     """No route, or none for the method; then `Allow` has those that there are, as RFC 9110 15.5.6 wants."""
     path: str = request.scope["path"]
-    allowed = sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+    matching = [route for route in routes if route.path_regex.match(path)]
+    # A path that is written out, as /v1/streams/cancel, is no id of the route beside it.
+    matching = [route for route in matching if route.path == path] or matching
+    allowed = sorted({method for route in matching for method in route.methods or ()})
     if not allowed:
         return error_response(dialect_of(path), NotFound(f"There is nothing at {path}."))
     error = MethodNotAllowed(f"{request.method} is not a method of {path}; it has {', '.join(allowed)}.")

@@ -8,9 +8,10 @@ would otherwise walk (that walk, not the work, was the tail of the added latency
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 if TYPE_CHECKING:
     OptionalRaw = msgspec.Raw | None
@@ -20,6 +21,10 @@ else:
 
 ItemKind = Literal["text", "reasoning", "refusal", "tool_call", "source", "file", "data"]
 UsageSource = Literal["provider", "estimated", "partial"]
+# msgspec checks these where it reads a record.
+Number = Annotated[int, Meta(ge=0)]
+FailureStatus = Annotated[int, Meta(ge=400, le=599)]
+Delay = Annotated[float, Meta(ge=0)]
 
 RENDER_VERSION = 1
 """Version of all views: a cursor carries it, so a later release never resumes a stream with other frames."""
@@ -51,9 +56,9 @@ class StreamStart(_Event, frozen=True, tag="stream.start"):
 class ItemStart(_Event, frozen=True, tag="item.start"):
     """A part of the answer begins; `item` is dense over the stream, `choice` counts from 0."""
 
-    item: int
+    item: Number
     kind: ItemKind
-    choice: int = 0
+    choice: Number = 0
     name: str | None = None
     """Tool name; for reasoning the vendor's field name (`reasoning_content` or `reasoning`)."""
     call_id: str | None = None
@@ -136,7 +141,7 @@ class StepEnd(_Event, frozen=True, tag="step.end"):
 class ChoiceEnd(_Event, frozen=True, tag="choice.end"):
     """One of `n` alternatives ended; `reason` in OpenAI's words (`stop`, `length`, `tool_calls`, …) or the vendor's."""
 
-    choice: int
+    choice: Number
     reason: str
 
 
@@ -165,9 +170,9 @@ class Failed(_Event, frozen=True, tag="failed"):
     code: str
     message: str
     retryable: bool = False
-    status: int = 502
+    status: FailureStatus = 502
     """HTTP status of the same failure before the commit point."""
-    retry_after: float | None = None
+    retry_after: Delay | None = None
     """Seconds, when the upstream said so."""
     param: str | None = None
     """The request's field that is wrong, where the upstream names one."""
@@ -215,8 +220,8 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
 class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One entry of the log; `seq` is dense from 0, `at_ms` is Unix time in milliseconds."""
 
-    seq: int
-    at_ms: int
+    seq: Number
+    at_ms: Number
     events: tuple[Event, ...]
     raw: OptionalRaw = None
 
@@ -228,7 +233,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 decode_record = msgspec.json.Decoder(Record).decode
-"""One record from its JSON, as the native shape and stores write it. Raises `msgspec.DecodeError`."""
+"""One record from its JSON, as the native shape and stores write it. Raises `codecs.NOT_JSON`."""
 
 
 class AnswerItem(msgspec.Struct, frozen=True):

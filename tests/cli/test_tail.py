@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 
 from headrace.cli import main
@@ -224,12 +225,30 @@ def test_a_server_that_is_not_there_is_said_in_one_line(capsys):
 
 
 @pytest.mark.parametrize(
-    "data", [b"data: {}\n\n", b"data: no json\n\n", b'data: {"seq":0,"at_ms":1,"events":[{"type":"new"}]}\n\n']
+    "data",
+    [
+        b"{}",
+        b"no json",
+        b'{"seq":0,"at_ms":1,"events":[{"type":"new"}]}',
+        b'{"seq":0,"at_ms":1,"events":[{"type":"item.start","item":0,"kind":"text"}]}',
+        b'{"seq":0,"at_ms":1,"events":[],"raw":' + b"[" * 5000,
+        frames(WHOLE)[0].partition(b"data: ")[2].strip() + b"\nid: n1.\x01",
+    ],
+    ids=["empty", "no JSON", "unknown event", "no beginning", "nested", "strange id"],
 )
 def test_what_is_no_record_is_said_in_one_line(capsys, data):
     with ScriptedServer([chunked(b"data: " + data + b"\n\n")]) as server:
         assert tail(server) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_raw_frame_that_is_none_is_said_in_one_line(capsys):
+    raw = Record(2, 1000, (), msgspec.Raw(b'{"choices":7}'))
+    step = StepStart("replay", "m", "openai.chat")
+    records = [*log((START,), (step,)), raw]
+    with ScriptedServer([chunked(b"".join(frames(records)))]) as server:
+        assert tail(server, "--format", "openai.chat") == 1
+    assert "cannot read" in capsys.readouterr().err
 
 
 def test_redirects_are_not_followed(capsys):

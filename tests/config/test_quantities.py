@@ -78,6 +78,16 @@ def test_a_grace_over_a_day_is_refused_with_the_alternative():
         parse_disconnect("grace(2d)")
 
 
+@pytest.mark.promise("P25")
+@pytest.mark.parametrize(
+    "text", ["grace=1" + " " * 1_000_000 + "!", "grace(" + " " * 1_000_000, "grace=" + "1" * 1_000_000]
+)
+def test_a_policy_that_is_long_is_refused_as_fast_as_it_is_read(text: str):
+    """A second for each is far too much; the search that this replaces took hours."""
+    with pytest.raises(ValueError, match="expected"):
+        parse_disconnect(text)
+
+
 @given(st.builds(Disconnect, st.just("grace"), st.integers(0, 86_400).map(float)) | st.just(Disconnect("cancel")))
 def test_a_written_policy_reads_back_as_itself(policy: Disconnect):
     assert parse_disconnect(str(policy)) == policy

@@ -59,6 +59,12 @@ def test_a_key_that_is_there_twice_is_an_error_with_both_lines():
     )
 
 
+# Ten values, and six times ten of what stands before: ten million in 200 characters.
+BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in zip("abcdef", "bcdefg", strict=True)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -69,6 +75,12 @@ def test_a_key_that_is_there_twice_is_an_error_with_both_lines():
         ("a: 2026-99-99\n", "c.yaml:1:4: not YAML: this is no date or number; put it in quotes"),
         ("a: &x\n  - *x\n", "c.yaml:1:4: not YAML: an alias contains itself"),
         ("a: &x\n  <<: *x\n", "c.yaml:1:4: not YAML: an alias contains itself"),
+        ('a: !!int ""\n', "c.yaml:1:4: not YAML: this is no date or number; put it in quotes"),
+        ('a: !!float ""\n', "c.yaml:1:4: not YAML: this is no date or number; put it in quotes"),
+        ("a: !!bool maybe\n", "c.yaml:1:4: not YAML: this is no date or number; put it in quotes"),
+        ("a: !!timestamp soon\n", "c.yaml:1:4: not YAML: this is no date or number; put it in quotes"),
+        ("a: " + "[" * 2000 + "\n", "c.yaml:1:1: the values are nested too deeply"),
+        (BOMB, "c.yaml:1:26: not YAML: the aliases make too much of this file"),
         ("<<: 3\n", "c.yaml:1:5: not YAML: `<<` needs a mapping"),
         ("a: \x00\n", "c.yaml:1:1: not YAML: special characters are not allowed"),
     ],

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.dialects import BY_CODE, DIALECTS, bare_id
-from headrace.events import Cancelled, Failed, Finished, Record, Terminal
+from headrace.events import (
+    ArgsDelta,
+    Cancelled,
+    Chunk,
+    Event,
+    Failed,
+    Finished,
+    ItemStart,
+    Record,
+    StepStart,
+    Terminal,
+    TextDelta,
+)
 from tests.dialects.openai_chat.vendor_frames import VENDORS
 from tests.dialects.rendering import START, VIEWS, decoded, folded, frames, records_of
 from tests.strategies import streams
@@ -208,3 +220,14 @@ def test_the_public_id_of_a_chat_is_in_every_frame():
     ids = {json.loads(frame)["id"] for frame in frames(records)[:-1]}
     assert {bare_id(public) for public in ids} == {START.id}
     assert ids == {"chatcmpl-" + START.id}
+
+
+@pytest.mark.parametrize(("dialect", "params"), VIEWS)
+def test_deltas_of_an_item_that_never_began_or_is_of_another_kind_say_nothing(dialect: str, params: str):
+    events: list[Event] = [TextDelta(7, "lost"), ArgsDelta(7, "lost"), ItemStart(0, "text"), ItemStart(1, "tool_call")]
+    events += [ArgsDelta(0, "no call"), TextDelta(1, "no text"), TextDelta(0, "kept")]
+    records = records_of([Chunk((StepStart("s", "m"),)), *(Chunk((event,)) for event in events)])
+    body = b"".join(frames(records, dialect, params))
+    assert b"kept" in body
+    if dialect != "native":
+        assert b"lost" not in body and b"no call" not in body and b"no text" not in body

@@ -1,7 +1,7 @@
 """What is wrong with a request is said in the shape that was called, names the field, and never reaches a model."""
 
 import json
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import anyio
@@ -10,7 +10,7 @@ import pytest
 from headrace.app import create_app
 from headrace.config import Model
 from headrace.errors import UpstreamIncomplete, UpstreamUnavailable
-from headrace.events import Chunk, TextDelta
+from headrace.events import ChoiceEnd, Chunk
 from headrace.stores.memory import MemoryStore
 from tests.endpoints.serving import (
     ASKED,
@@ -489,8 +489,8 @@ async def test_a_defect_is_500_without_its_trace_and_is_logged_once(caplog: pyte
 @pytest.mark.promise("P5")
 async def test_a_defect_in_the_middle_aborts_the_body_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     gate = anyio.Event()
-    no_such_item = [Chunk((TextDelta(7, "lost"),))]
-    async with serving([[OPENING], text("Hel"), gate, no_such_item, anyio.Event()]) as server:
+    no_json = [Chunk((ChoiceEnd(0, cast("str", object())),))]
+    async with serving([[OPENING], text("Hel"), gate, no_json, anyio.Event()]) as server:
         answer = await (await server.open("POST", CHAT, STREAMED)).has(b"Hel")
         gate.set()
         await answer.end()

@@ -253,6 +253,7 @@ async def test_an_answer_that_is_not_streamed_meets_the_faults_that_can_be():
         ("garbage:1,probability=2", "from 0 to 1"),
         ("garbage:first=0", "above zero"),
         ("cut-frames:1,how=burn", "expected close or reset"),
+        ("long-line:2GiB", "at most 1GiB"),
     ],
 )
 def test_what_is_wrong_with_a_fault_is_said(text, message):

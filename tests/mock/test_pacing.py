@@ -96,9 +96,11 @@ def test_gaps_are_read(text, gap):
     assert parse_gap(text) == gap
 
 
-@pytest.mark.parametrize("text", ["", "-1", "soon", "exp", "exp:", "exp:0", "exp:1,2", "gamma:1", "normal:1"])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "soon", "exp", "exp:", "exp:0", "exp:1,2", "gamma:1", "normal:1", "lognormal:1,11"]
+)
 def test_what_is_no_gap_is_refused(text):
-    with pytest.raises(ValueError, match=r"expected|above zero"):
+    with pytest.raises(ValueError, match=r"expected|above zero|at most"):
         parse_gap(text)
 
 

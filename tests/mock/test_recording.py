@@ -82,3 +82,11 @@ def test_what_is_no_recording_is_refused(tmp_path, name, content, words):
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=words):
         read_recording(tmp_path / name)
+
+
+@pytest.mark.anyio
+async def test_arguments_of_a_call_that_never_began_are_left_out(tmp_path):
+    events = [{"type": "args.delta", "item": 1, "json": "{}"}, {"type": "finished", "reason": "stop"}]
+    (tmp_path / "lost.ndjson").write_text(json.dumps({"seq": 0, "at_ms": 5, "events": events}))
+    async with MockServer(recordings=[read_recording(tmp_path / "lost.ndjson")]) as server:
+        assert (await ask(server, question())).frames == [b"[DONE]"]

@@ -89,6 +89,9 @@ async def test_the_first_connections_can_be_refused():
         ("- {match: {request: 0}}", "rules"),
         ("- {settings: {gap: often}}", "rule 1: expected a duration"),
         ("a: [", "is no YAML"),
+        ("[" * 2000, "is no YAML"),
+        ('- !!int ""', "is no YAML"),
+        ("- {match: {prompt: '" + "(" * 2000 + "'}}", "rule 1"),
         ("", "Expected `object`"),
     ],
 )

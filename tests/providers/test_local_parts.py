@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from headrace.errors import (
+    BadRequest,
     ConfigError,
     HeadraceError,
     RateLimited,
@@ -90,6 +92,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
         ((piece("a"),), None, UpstreamIncomplete),
         ((piece("a"), STOP), None, UpstreamIncomplete),
         ((piece("a"), "{"), None, UpstreamProtocol),
+        ((piece("a"), '{"x":' + "[" * 5000), None, UpstreamProtocol),
         ((piece("a"), '{"error":{"code":503,"message":"busy"}}'), None, UpstreamError),
         ((piece("a"), '{"error":{"code":422,"message":"no"}}'), None, UpstreamRejected),
         ((piece("a"),), RuntimeError("lost"), UpstreamError),
@@ -236,3 +239,13 @@ def test_a_conversation_with_calls_is_put_into_roles_that_the_model_knows() -> N
         {"role": "assistant", "content": '{"name": "get_weather", "arguments": {"city":"Oslo"}}'},
         {"role": "user", "content": "Result of the function: -3"},
     ]
+
+
+@pytest.mark.promise("P25")
+@pytest.mark.parametrize("key", ["$defs", "definitions"])
+@pytest.mark.parametrize("value", [5, [1], "text", None])
+def test_definitions_that_are_no_object_are_the_callers_mistake(key: str, value: Any) -> None:
+    tools = (Tool("f", parameters={key: value}),)
+    with pytest.raises(BadRequest, match=re.escape(f"{key} of a function's parameters")) as refused:
+        ask(Request("", MODEL, (Message("user"),), tools=tools, settings=Settings(tool_choice="required")), str)
+    assert refused.value.param == "tools"

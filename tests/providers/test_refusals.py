@@ -187,6 +187,15 @@ def test_the_servers_own_word_on_retries_outweighs_the_rule(status: int, word: s
     assert error(status, x_should_retry=word).may_retry is retryable
 
 
+@pytest.mark.promise("P19")
+@pytest.mark.parametrize("opening", [b"[", b'{"error":'])
+@pytest.mark.parametrize("depth", [900, 30_000])
+def test_a_body_that_is_nested_without_end_is_an_error_like_any_other(opening: bytes, depth: int):
+    assert isinstance(error(500, opening * depth), UpstreamUnavailable)
+    closing = b"]" if opening == b"[" else b"}"
+    assert isinstance(error(500, opening * depth + b'"x"' + closing * depth), UpstreamUnavailable)
+
+
 # 200, but not a stream
 
 

@@ -268,6 +268,8 @@ async def test_an_error_in_the_bytes_comes_after_what_came_before_it(tmp_path: P
 
 # What is no recording
 
+STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","model":"m","dialect":"openai.chat"}],'
+
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
@@ -276,6 +278,12 @@ async def test_an_error_in_the_bytes_comes_after_what_came_before_it(tmp_path: P
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[{"type":"text.delta","item":0}]}\n', "line 1: not a record"),
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[{"type":"nonsense"}]}\n', "nonsense"),
         ("a.ndjson", b"\xff\n", "line 1: not a record"),
+        ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[],"raw":{"x":"\xff"}}\n', "line 1: not a record"),
+        ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[],"raw":' + b"[" * 5000, "line 1: not a record"),
+        ("a.ndjson", b'{"seq":-1,"at_ms":0,"events":[]}\n', "line 1: not a record"),
+        ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[{"type":"failed","code":"c","message":"m","status":200}]}', "400"),
+        ("a.ndjson", STEPPED + b'"raw":{"choices":[7]}}\n', "line 1: its raw frame is no chat completion chunk"),
+        ("a.ndjson", STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}', "with our indexes"),
         ("a.txt", b"", "must end in .ndjson"),
     ],
 )
@@ -317,3 +325,9 @@ async def test_a_replay_can_be_left_in_its_middle() -> None:
             scope.cancel()
             await anext(chunks)
     assert scope.cancelled_caught
+
+
+async def test_carriage_returns_in_a_recording_break_no_line_of_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "a.ndjson").write_bytes(STEPPED + b'"raw":{\r"choices":[],\r"x":1}}\r\n')
+    got, _ = await failure(ReplayProvider(tmp_path / "a.ndjson", "instant"))
+    assert [bytes(chunk.raw) for chunk in got if chunk.raw is not None] == [b'{ "choices":[], "x":1}']

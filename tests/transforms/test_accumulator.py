@@ -132,3 +132,12 @@ def test_items_and_deltas_of_a_long_answer_are_joined_once():
     records = [Record(0, 0, (start, ItemStart(0, "text")))]
     records += [Record(seq, 0, (TextDelta(0, "x"),)) for seq in range(1, 20_001)]
     assert fed(records).answer().text == "x" * 20_000
+
+
+def test_deltas_of_an_item_that_never_began_are_no_part_of_the_answer():
+    lost = log(
+        TextDelta(7, "lost"), ArgsDelta(7, "lost"), Signature(7, "lost"), ItemStart(0, "text"), TextDelta(0, "a")
+    )
+    accumulator = fed(lost)
+    assert accumulator.answer().text == "a"
+    assert accumulator.estimated_output_tokens() == 1

@@ -16,6 +16,7 @@ import typer
 from yarl import URL
 
 from headrace import __version__
+from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import LineTooLong, SSEDecoder, SSEEvent
 from headrace.dialects import bare_id
 from headrace.errors import HeadraceError, NotFound, Unauthorized
@@ -187,7 +188,7 @@ def _checked_key(api_key: str) -> str:
 def _status(body: bytes) -> StreamStatus:
     try:
         return msgspec.json.decode(body, type=StreamStatus)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise HeadraceError("the answer is not that of a Headrace server: check --url") from error
 
 
@@ -195,7 +196,7 @@ def _refusal(status: int, body: bytes, url: str) -> HeadraceError:
     """The server's own error, with what a user of this command can do about it."""
     try:
         fields = msgspec.json.decode(body, type=_ErrorBody).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         fields = _ErrorFields()
     message = printable(fields.message).rstrip(".")
     if status == 401:

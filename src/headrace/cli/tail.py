@@ -12,7 +12,6 @@ import random
 import sys
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 import typer
 
 from headrace.cli.connection import (
@@ -24,6 +23,7 @@ from headrace.cli.connection import (
     printable,
     stream_id,
 )
+from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import SSEEvent
 from headrace.dialects import BY_CODE, DIALECTS, NATIVE, cursor
 from headrace.dialects.base import View
@@ -139,10 +139,16 @@ class _Output:
                 self._waiting += part
 
     def _params(self, first: Record) -> str:
-        """The cursor's parameters win; else the stream's own, in the shape that created it (as on the server)."""
+        """The cursor's parameters win; else the stream's own, in the shape that created it (as on the server).
+
+        Raises:
+            HeadraceError: the record does not begin a stream.
+        """
+        starts = [event for event in first.events if isinstance(event, StreamStart)]
+        if not starts:
+            raise HeadraceError("the server's first record does not begin a stream")
         if self._start.code == self._dialect.code:
             return self._start.params
-        starts = (event for event in first.events if isinstance(event, StreamStart))
         return next((event.params for event in starts if event.dialect == self._dialect.name), "")
 
     def _new_part(self, view: View, frame: Any) -> bytes:
@@ -253,10 +259,11 @@ class _Reader:
 
     def _take(self, event: SSEEvent) -> None:
         try:
-            record = decode_record(event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if event.id:
+                cursor.parse(event.id)
+            self._output.take(decode_record(event.data))
+        except (*NOT_JSON, InvalidCursor) as error:
             raise HeadraceError("the server sent a record that this version of headrace cannot read") from error
-        self._output.take(record)
         self._last_event_id = event.id
         self._failures = 0
 

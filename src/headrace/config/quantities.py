@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import string
 
-_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*", re.ASCII)
+# White space at the ends is stripped before: two runs of it side by side would make the search quadratic.
+_NUMBER_AND_UNIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -56,5 +58,5 @@ def parse_flag(text: str) -> bool:
 
 
 def _split(text: str) -> tuple[str | None, str]:
-    match = _NUMBER_AND_UNIT.fullmatch(text)
+    match = _NUMBER_AND_UNIT.fullmatch(text.strip(string.whitespace))
     return (match[1], match[2]) if match else (None, "")

@@ -15,6 +15,11 @@ from headrace.config.expansion import expand
 from headrace.config.problems import Path, Problems
 from headrace.errors import ConfigError
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML's constructors raise for a value that its tag does not fit: `!!int ""`, `!!bool maybe`, 2001-99-99."""
+
+# Every alias is read where it stands, and aliases of aliases grow without bound; a thousand models have a tenth of it.
+_MOST_VALUES = 100_000
 _MAP, _SEQ, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:merge"
 
 
@@ -55,6 +60,8 @@ def parse(text: str, environ: Mapping[str, str], problems: Problems) -> object:
         raise ConfigError(f"{file}:{place}: {_reason(error)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}:1:1: not YAML: {getattr(error, 'reason', 'it cannot be read')}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}:1:1: the values are nested too deeply") from None
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
@@ -74,8 +81,12 @@ class _Builder:
         self._problems = problems
         self._places = problems.places
         self._open: set[int] = set()
+        self._built = 0
 
     def value(self, node: yaml.Node, path: Path) -> object:
+        self._built += 1
+        if self._built > _MOST_VALUES:
+            raise _error("the aliases make too much of this file", node)
         self._places.values[path] = _place(node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
@@ -91,7 +102,7 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> object:
         try:
             value = self._construct(node)
-        except (ValueError, OverflowError):
+        except UNREADABLE:
             raise _error("this is no date or number; put it in quotes", node) from None
         if not isinstance(value, str):
             return value

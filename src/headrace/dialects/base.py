@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from headrace.codecs import NOT_JSON
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, Chunk, Record, Terminal
 from headrace.messages import Request
@@ -106,7 +107,7 @@ def read_json(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.
     """
     try:
         return decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except NOT_JSON as problem:
         raise invalid_json(problem, where) from problem
 
 

@@ -50,7 +50,7 @@ def _add(routes: APIRouter, services: Services, path: str, dialect: Dialect) -> 
     documented: dict[str, Any] = schemas.documented(dialect.name)
     routes.add_api_route(path, create, methods=["POST"], summary=f"Create ({dialect.name})", **documented)
     routes.add_api_route(
-        path + "/{stream_id}", read, methods=["GET"], summary=f"Read again ({dialect.name})", **schemas.READ
+        path + "/{stream_id}", read, methods=["GET"], summary=f"Read again ({dialect.name})", **schemas.READ_ANSWER
     )
 
 

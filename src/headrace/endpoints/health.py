@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
+from headrace.endpoints import schemas
 from headrace.endpoints.services import Services
 
 PATHS = frozenset({"/health", "/health/ready"})
@@ -22,8 +23,8 @@ def router(services: Services) -> APIRouter:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "stopping"}, 503)
 
-    for path, handler in (("/health", health), ("/health/ready", ready)):
-        routes.add_api_route(path, handler, methods=["GET"])
+    for path, handler, documented in (("/health", health, schemas.HEALTH), ("/health/ready", ready, schemas.READY)):
+        routes.add_api_route(path, handler, methods=["GET"], **documented)
         # On its own: FastAPI documents every method of a route under one and the same operationId.
         routes.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
     return routes

@@ -25,8 +25,8 @@ def router(services: Services) -> APIRouter:
             raise NotFound(f"The model {name!r} is not served here.", code="model_not_found", param="model")
         return JSONResponse(_entry(entry))
 
-    routes.add_api_route("/v1/models", models, methods=["GET"], **schemas.READ)
-    routes.add_api_route("/v1/models/{name:path}", model, methods=["GET"], **schemas.READ)
+    routes.add_api_route("/v1/models", models, methods=["GET"], **schemas.MODELS)
+    routes.add_api_route("/v1/models/{name:path}", model, methods=["GET"], **schemas.MODEL)
     return routes
 
 

@@ -1,105 +1,16 @@
-"""What the OpenAPI document says that the handlers' signatures cannot: they read bodies and queries themselves."""
+"""What the OpenAPI document says of each operation: the handlers read bodies and queries themselves."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 
-_NUMBER: dict[str, Any] = {"type": "number"}
-_COUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
-_OBJECT: dict[str, Any] = {"type": "object"}
-_STRING: dict[str, Any] = {"type": "string"}
-_BOOLEAN: dict[str, Any] = {"type": "boolean"}
+from headrace.endpoints.components import BOOLEAN, STATE, STREAM_ID, TOKEN, Schema, ref
 
-
-def _message(**more: dict[str, Any]) -> dict[str, Any]:
-    roles = ["system", "developer", "user", "assistant", "tool", "function"]
-    properties = {
-        "role": {"type": "string", "enum": roles},
-        "content": {"description": "Text, or a list of parts.", "type": ["string", "array"], "items": _OBJECT},
-        "name": _STRING,
-        "tool_calls": {"type": "array", "items": _OBJECT},
-    }
-    return {"type": "object", "required": ["role"], "properties": properties | more}
-
-
-def _request(message: dict[str, Any], properties: dict[str, Any], *, closed: bool = False) -> dict[str, Any]:
-    fields = {
-        "model": {"type": "string", "minLength": 1, "maxLength": 256},
-        "messages": {"type": "array", "minItems": 1, "items": message},
-        "stream": _BOOLEAN,
-        "tools": {"type": "array", "items": _OBJECT},
-        "metadata": {"type": "object", "additionalProperties": _STRING},
-    }
-    schema = {"type": "object", "required": ["model", "messages"], "properties": fields | properties}
-    return schema | {"additionalProperties": False} if closed else schema
-
-
-_SETTINGS: dict[str, Any] = {
-    "temperature": _NUMBER | {"minimum": 0},
-    "top_p": _NUMBER | {"minimum": 0, "maximum": 1},
-    "max_tokens": _COUNT,
-    "seed": {"type": "integer"},
-    "n": _COUNT,
-    "presence_penalty": _NUMBER,
-    "frequency_penalty": _NUMBER,
-    "tool_choice": {"type": ["string", "object"]},
-    "parallel_tool_calls": _BOOLEAN,
-    "response_format": _OBJECT,
-}
-_STOPS: dict[str, Any] = {"type": "array", "items": _STRING}
-_OPENAI = _request(
-    _message(tool_call_id=_STRING),
-    _SETTINGS
-    | {
-        "stop": {"anyOf": [_STRING, _STOPS]},
-        "max_completion_tokens": _COUNT,
-        "stream_options": {"type": "object", "properties": {"include_usage": _BOOLEAN}},
-    },
-)
-_CLOSED_SETTINGS: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": _SETTINGS | {"stop": _STOPS},
-}
-_NATIVE = _request(
-    _message(call_id=_STRING) | {"additionalProperties": False}, {"settings": _CLOSED_SETTINGS}, closed=True
-)
-_BODIES = {"openai.chat": _OPENAI, "native": _NATIVE}
-
-
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _header(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-
-
-def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
-_ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "retryable"],
-            "properties": {
-                "code": _STRING,
-                "message": {"type": "string", "description": "What happened and what to do about it."},
-                "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
-                "param": {"type": ["string", "null"], "description": "The field that is wrong."},
-                "type": {"type": "string", "description": "In OpenAI's shape only."},
-                "partial": {"type": "string", "description": "The text that came before the failure."},
-            },
-        }
-    },
-}
-_REFUSALS = {
+_BODIES: Final = {"openai.chat": "ChatRequest", "native": "NativeRequest"}
+_SSE, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
+_REFUSALS: Final = {
     "400": "The request is wrong; `param` names the field.",
     "401": "No API key, or an unknown one.",
     "403": "Without keys: a page of another origin, or an unknown Host.",
@@ -109,86 +20,188 @@ _REFUSALS = {
     "422": "The idempotency key was used with another body.",
     "429": "A queue or a quota is full; see `Retry-After`.",
     "499": "The stream was cancelled.",
+    "500": "The stream failed by a defect of the server.",
     "502": "The model server failed.",
     "503": "The model server, or this one, has no room; see `Retry-After`.",
     "504": "A deadline passed.",
 }
+_ASKING: Final = ("404", "413", "415", "422", "429", "499", "500", "502", "503", "504")
+"""What a request for an answer may meet besides 400, 401 and 403."""
+_READING: Final = ("404", "499", "500", "502", "503", "504")
+"""The same for one that reads a stream: at the end of one that failed it gets the failure."""
+_RETRY_AFTER: Final[Schema] = {"description": "Seconds.", "schema": {"type": "integer"}}
+_OF_A_STREAM: Final[dict[str, Schema]] = {
+    "Headrace-Stream-Id": {"description": "The stream's id.", "required": True, "schema": STREAM_ID},
+}
+_OF_A_NEW_STREAM: Final[dict[str, Schema]] = _OF_A_STREAM | {
+    "Location": {"description": "Where it is read again.", "required": True, "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "The idempotency key's stream was joined.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+_THIS_ID: Final = {"parameters": {"stream_id": "$response.body#/id"}}
+_SAME_STREAM: Final[dict[str, Schema]] = {
+    "read": _THIS_ID | {"operationId": "read_v1_streams__stream_id__get"},
+    "events": _THIS_ID | {"operationId": "events_v1_streams__stream_id__events_get"},
+    "cancel": _THIS_ID | {"operationId": "cancel_v1_streams__stream_id__cancel_post"},
+    "delete": _THIS_ID | {"operationId": "delete_v1_streams__stream_id__delete"},
+}
 
 
-def _errors(*statuses: str) -> dict[int | str, dict[str, Any]]:
-    content = {"application/json": {"schema": _ERROR}}
-    listed: dict[int | str, dict[str, Any]] = {
-        status: {"description": _REFUSALS[status], "content": content} for status in statuses
-    }
-    # Also keeps FastAPI from documenting a validation that is not its own.
-    return listed | {"default": {"description": "Any other error.", "content": content}}
+def _reply(
+    description: str, value: str | None = None, *streamed: str, headers: dict[str, Schema] | None = None
+) -> dict[str, Any]:
+    """A success: the JSON of a component, or a stream of one of these media types."""
+    content: dict[str, Any] = {media_type: {} for media_type in streamed}
+    if value is not None:
+        content["application/json"] = {"schema": ref(value)}
+    return (
+        {"description": description}
+        | ({"content": content} if content else {})
+        | ({"headers": headers} if headers else {})
+    )
 
 
-def _operation(extra: dict[str, Any], *statuses: str) -> dict[str, Any]:
+def _operation(
+    replies: dict[str, dict[str, Any]], *refusals: str, body: str | None = None, parameters: tuple[Schema, ...] = ()
+) -> dict[str, Any]:
     """Arguments of `add_api_route`."""
-    return {"openapi_extra": extra, "responses": _errors("400", "401", "403", *statuses)}
+    extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
+    if body is not None:
+        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(body)}}}
+    content = {"application/json": {"schema": ref("Error")}}
+    errors: dict[str, dict[str, Any]] = {
+        status: {"description": _REFUSALS[status], "content": content} for status in ("400", "401", "403", *refusals)
+    }
+    for status in ("429", "503"):
+        if status in errors:
+            errors[status] = errors[status] | {"headers": {"Retry-After": _RETRY_AFTER}}
+    # The default also keeps FastAPI from documenting a validation that is not its own.
+    default = {"default": {"description": "Any other error.", "content": content}}
+    # Without a class of its own, FastAPI would promise JSON everywhere.
+    return {"openapi_extra": extra, "responses": replies | errors | default, "response_class": Response}
+
+
+def _header(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+def _query(name: str, schema: Schema, description: str, *, required: bool = False) -> Schema:
+    return {"name": name, "in": "query", "description": description, "schema": schema, "required": required}
+
+
+_STREAMED: Final = _reply("The stream, or the answer at its end.", None, _SSE, headers=_OF_A_NEW_STREAM)
+_CREATING: Final = (
+    _header("Idempotency-Key", TOKEN, "The same key and body joins the stream that the first request made."),
+    _header(
+        "Headrace-On-Disconnect",
+        {"type": "string", "pattern": r"^(cancel|continue|grace=[0-9]{1,4}s?)$"},
+        "cancel, continue or grace=SECONDS: what the last reader's leaving means.",
+    ),
+)
+_CREATED: Final = {
+    "openai.chat": {"200": _reply("The answer.", "ChatCompletion", _SSE, headers=_OF_A_NEW_STREAM)},
+    "native": {
+        "201": _reply("The stream has begun.", "StreamCreated", headers=_OF_A_NEW_STREAM) | {"links": _SAME_STREAM},
+        "200": _reply(
+            "The stream itself, or that of the idempotency key.", "StreamCreated", _SSE, headers=_OF_A_NEW_STREAM
+        ),
+    },
+}
 
 
 def documented(dialect: str) -> dict[str, Any]:
     """Arguments of `add_api_route` for a POST that makes a stream."""
-    headers = [
-        _header("Idempotency-Key", "The same key and body joins the stream that the first request made."),
-        _header("Headrace-On-Disconnect", "cancel, continue or grace=SECONDS."),
-    ]
-    return _operation(_body(_BODIES[dialect]) | {"parameters": headers}, *list(_REFUSALS)[3:])
+    return _operation(_CREATED[dialect], *_ASKING, body=_BODIES[dialect], parameters=_CREATING)
 
 
 _FORMAT = _query("format", {"type": "string", "enum": ["native", "openai.chat", "text"]}, "The view.")
-_LAST_EVENT_ID = _query("last_event_id", _STRING, "Resume after this id; the header Last-Event-ID does the same.")
-LIST = _operation(
-    {
-        "parameters": [
-            _query("state", {"type": "string", "enum": ["running", "finished", "failed", "cancelled"]}, "Only these."),
-            _query("limit", {"type": "integer", "minimum": 1, "maximum": 100}, "Streams a page."),
-            _query("before", _STRING, "`next` of the page before."),
-        ]
-    },
-    "404",
-)
-READ = _operation({}, "404")
-EVENTS = _operation(
-    {
-        "parameters": [
-            _FORMAT,
-            _LAST_EVENT_ID,
-            _query("skip", {"type": "integer", "minimum": 0}, "Frames (text: bytes) already received, without ids."),
-            _query("include_usage", _BOOLEAN, "The usage chunk of openai.chat."),
-        ]
-    },
-    "404",
-)
-CANCEL = _operation(
-    _body(
-        {
-            "type": "object",
-            "required": ["idempotency_key"],
-            "additionalProperties": False,
-            "properties": {"idempotency_key": _STRING, "route": _STRING},
-        }
+_CURSOR = r"(n1|c1u?|t1)\.(0|[1-9][0-9]{0,11})"
+
+
+def _last_event_id(pattern: str) -> Schema:
+    schema = {"type": "string", "pattern": f"^({pattern})?$"}
+    return _query("last_event_id", schema, "Resume after this id; the header Last-Event-ID does the same.")
+
+
+_NOTHING_MORE: Final = _reply("The reader has everything.", headers=_OF_A_STREAM)
+LIST: Final = _operation(
+    {"200": _reply("A page, newest first.", "StreamList")},
+    *("404",),
+    parameters=(
+        _query("state", STATE, "Only these."),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 100}, "Streams a page."),
+        _query("before", STREAM_ID, "`next` of the page before."),
     ),
-    "404",
-    "413",
-    "415",
 )
-PROMPT = _operation(
+READ: Final = _operation({"200": _reply("State, text so far, usage and position.", "Stream")}, "404")
+READ_ANSWER: Final = _operation(
     {
-        "parameters": [
-            _query("prompt", {"type": "string", "minLength": 1, "maxLength": 2000}, "The question."),
-            _query("model", _STRING, "The model; the first served one by default."),
-            _FORMAT,
-            _LAST_EVENT_ID,
-        ]
+        "200": _reply("The answer, or with `Accept: text/event-stream` the stream.", "ChatCompletion", _SSE)
+        | {"headers": _OF_A_STREAM},
+        "202": _reply("It still runs.", "StillRunning", headers=_OF_A_STREAM | {"Retry-After": _RETRY_AFTER}),
+        "204": _NOTHING_MORE,
     },
-    *list(_REFUSALS)[3:],
+    *_READING,
 )
-METRICS: dict[str, Any] = {
-    "openapi_extra": {},
-    "response_class": PlainTextResponse,
-    "responses": {"200": {"description": "Prometheus' text format, or OpenMetrics where `Accept` asks for it."}}
-    | _errors("401", "403"),
+DELETE: Final = _operation({"204": _reply("It is gone.")}, "404")
+STOP: Final = _operation(
+    {
+        "200": _reply("It has ended.", "Stream"),
+        "202": _reply("Its node has not confirmed yet.", "Stream"),
+    },
+    *("404", "415"),
+)
+STOP_BY_KEY: Final = _operation(
+    {
+        "200": _reply("It has ended.", "Stream"),
+        "202": _reply("Its node has not confirmed yet.", "Stream"),
+    },
+    *("404", "413", "415"),
+    body="CancelByKey",
+)
+EVENTS: Final = _operation(
+    {"200": _reply("The stream.", None, _SSE, _NDJSON, _TEXT, headers=_OF_A_STREAM), "204": _NOTHING_MORE},
+    *_READING,
+    parameters=(
+        _FORMAT,
+        _last_event_id(_CURSOR),
+        _query(
+            "skip",
+            {"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
+            "Frames (text: bytes) already received, without ids.",
+        ),
+        _query("include_usage", BOOLEAN, "The usage chunk of openai.chat."),
+    ),
+)
+PROMPT: Final = _operation(
+    {"200": _reply("The stream.", None, _SSE, _NDJSON, _TEXT, headers=_OF_A_STREAM), "204": _NOTHING_MORE},
+    *(status for status in _ASKING if status not in ("413", "415")),
+    parameters=(
+        _query("prompt", {"type": "string", "minLength": 1, "maxLength": 2000}, "The question.", required=True),
+        _query("model", {"type": "string", "maxLength": 256}, "The model; the first served one by default."),
+        _FORMAT,
+        _last_event_id(f"[0-9a-f]{{32}}:{_CURSOR}"),
+    ),
+)
+MODELS: Final = _operation({"200": _reply("What is served; wildcards are not listed.", "ModelList")})
+MODEL: Final = _operation({"200": _reply("One model.", "Model")}, "404")
+_WITHOUT_A_KEY: Final[dict[str, Any]] = {"response_class": Response, "openapi_extra": {"security": []}}
+HEALTH: Final[dict[str, Any]] = _WITHOUT_A_KEY | {"responses": {"200": _reply("It answers.", "Health")}}
+READY: Final[dict[str, Any]] = _WITHOUT_A_KEY | {
+    "responses": {
+        "200": _reply("It takes new streams.", "Health"),
+        "503": _reply("It does not: it stops.", "Health"),
+    },
 }
+METRICS: Final = _operation(
+    {
+        "200": _reply(
+            "Prometheus' text format, or OpenMetrics where `Accept` asks for it.",
+            None,
+            _TEXT,
+            "application/openmetrics-text",
+        )
+    }
+)

@@ -180,9 +180,9 @@ def router(services: Services) -> APIRouter:
     created: dict[str, Any] = schemas.documented(NATIVE.name)
     routes.add_api_route(PATH, handlers.create, methods=["POST"], status_code=201, **created)
     routes.add_api_route(PATH, handlers.list, methods=["GET"], **schemas.LIST)
-    routes.add_api_route(PATH + "/cancel", handlers.cancel_by_key, methods=["POST"], **schemas.CANCEL)
+    routes.add_api_route(PATH + "/cancel", handlers.cancel_by_key, methods=["POST"], **schemas.STOP_BY_KEY)
     routes.add_api_route(one, handlers.read, methods=["GET"], **schemas.READ)
-    routes.add_api_route(one, handlers.delete, methods=["DELETE"], status_code=204, **schemas.READ)
+    routes.add_api_route(one, handlers.delete, methods=["DELETE"], status_code=204, **schemas.DELETE)
     routes.add_api_route(one + "/events", handlers.events, methods=["GET"], **schemas.EVENTS)
-    routes.add_api_route(one + "/cancel", handlers.cancel, methods=["POST"], **schemas.READ)
+    routes.add_api_route(one + "/cancel", handlers.cancel, methods=["POST"], **schemas.STOP)
     return routes

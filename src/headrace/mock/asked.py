@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from headrace.codecs import NOT_JSON
 from headrace.errors import BadRequest
 from headrace.mock.faults import Fault, parse_faults
 from headrace.mock.settings import Overrides
@@ -36,7 +37,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class _Part(msgspec.Struct):
-    text: str = ""
+    text: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -45,7 +46,7 @@ class _Message(msgspec.Struct):
     @property
     def text(self) -> str:
         if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
+            return "".join(part.text or "" for part in self.content)
         return self.content or ""
 
 
@@ -83,7 +84,7 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> Asked:
     """
     try:
         read = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise BadRequest(f"The body is no chat request: {error}.") from None
     wishes: dict[str, Any] = {_HEADERS[name]: value for name, value in headers.items() if name in _HEADERS}
     wishes.update(read.mock or {})

@@ -61,6 +61,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _line(text: str) -> int:
+    size = parse_bytes(text)
+    if size > _LONGEST_LINE:
+        raise ValueError("expected at most 1GiB, which is made in memory")
+    return size
+
+
 def _status(text: str) -> int:
     if not 400 <= _count(text) <= 599:
         raise ValueError("expected an HTTP status from 400 to 599")
@@ -89,6 +96,7 @@ def _header(text: str) -> str:
     return text
 
 
+_LONGEST_LINE: Final = 2**30
 _AFTER: Final = Param("after", _count, 3)
 _HOW: Final = Param("how", _how, False)
 
@@ -113,7 +121,7 @@ KINDS: Final[dict[str, Kind]] = {
     "long-line": Kind(
         "one frame with a line of this size, after N",
         "long-line:10MB,after=3",
-        (Param("size", parse_bytes, 10_000_000), _AFTER),
+        (Param("size", _line, 10_000_000), _AFTER),
     ),
     "hang-between-tokens": Kind("stop after N and keep the connection", "hang-between-tokens:10", (_AFTER,)),
     "error-frame": Kind("an error in the stream after N, then a clean end", "error-frame:3", (_AFTER,)),

@@ -15,6 +15,8 @@ from headrace.config.quantities import parse_seconds
 
 # libuv's timers know nothing finer.
 _TICK_S: Final = 0.001
+# Gaps of e**10 times the median are common then; e**710 is no number any more.
+_LARGEST_SIGMA: Final = 10.0
 _PARAMETERS: Final = {"exp": 1, "normal": 2, "lognormal": 2, "uniform": 2}
 _EXPECTED: Final = (
     "expected seconds such as 0.02 or 20ms, or exp:MEAN, normal:MEAN,SD, lognormal:MEDIAN,SIGMA or uniform:LOW,HIGH"
@@ -60,6 +62,8 @@ def parse_gap(text: str) -> Gap:
     a, b = (*(_number(each) for each in numbers), 0.0)[:2]
     if kind != "uniform" and a <= 0:
         raise ValueError("the first number of a distribution is above zero")
+    if kind == "lognormal" and b > _LARGEST_SIGMA:
+        raise ValueError(f"the SIGMA of a lognormal distribution is at most {_LARGEST_SIGMA:g}")
     return Gap(kind, a, b)
 
 

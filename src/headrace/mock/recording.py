@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.codecs import NOT_JSON
 from headrace.codecs.ndjson import NDJSONDecoder
 from headrace.codecs.sse import SSEDecoder
 from headrace.errors import ConfigError
@@ -86,6 +87,15 @@ def read_recording(path: Path) -> Recording:
         data = path.read_bytes()
     except OSError as problem:
         raise ConfigError(f"the recording {path} cannot be read: {problem.strerror}") from problem
+    return parse_recording(data, path)
+
+
+def parse_recording(data: bytes, path: Path) -> Recording:
+    """`read_recording` for bytes that are already here.
+
+    Raises:
+        ConfigError: they are no recording; the message names the line.
+    """
     if path.suffix == ".sse":
         return _recording(_from_bytes(data))
     if path.suffix == ".ndjson":
@@ -125,7 +135,7 @@ def _recording(takes: Iterable[Take]) -> Recording:
 def _choices(data: bytes) -> list[_Choice]:
     try:
         return _decode_chunk(data).choices or []
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return []
 
 
@@ -152,14 +162,14 @@ def _records(data: bytes, path: Path) -> Iterator[Record]:
     for number, line in enumerate(NDJSONDecoder(max_line_bytes=len(data) + 1).feed(data + b"\n"), 1):
         try:
             yield decode_record(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        except NOT_JSON as problem:
             raise ConfigError(f"{path}, record {number}: not a record: {problem}") from problem
 
 
 def _from_records(records: Iterable[Record]) -> Iterator[Take]:
     """The chunks that an OpenAI server would have sent for these records."""
     items: dict[int, ItemStart] = {}
-    calls: list[int] = []
+    calls: dict[int, int] = {}
     before: int | None = None
     for record in records:
         after = 0.0 if before is None else max(0, record.at_ms - before) / 1000
@@ -167,7 +177,8 @@ def _from_records(records: Iterable[Record]) -> Iterator[Take]:
         for event in record.events:
             if isinstance(event, ItemStart):
                 items[event.item] = event
-                calls += [event.item] if event.kind == "tool_call" else []
+                if event.kind == "tool_call":
+                    calls[event.item] = len(calls)
             for choices, fields in _said(event, items, calls):
                 yield Take(after, _chunk(choices, fields))
                 after = 0.0
@@ -175,21 +186,21 @@ def _from_records(records: Iterable[Record]) -> Iterator[Take]:
 
 
 def _said(
-    event: Event, items: dict[int, ItemStart], calls: list[int]
+    event: Event, items: dict[int, ItemStart], calls: dict[int, int]
 ) -> Iterator[tuple[list[dict[str, Any]], dict[str, Any]]]:
     match event:
         case StepStart():
             yield [_choice(0, {"role": "assistant", "content": ""})], {}
         case ItemStart(kind="tool_call"):
             function = {"name": event.name, "arguments": ""}
-            call = {"index": calls.index(event.item), "id": event.call_id, "type": "function", "function": function}
+            call = {"index": calls[event.item], "id": event.call_id, "type": "function", "function": function}
             yield [_choice(event.choice, {"tool_calls": [call]})], {}
         case TextDelta():
             item = items.get(event.item) or ItemStart(event.item, "text")
             field = {"reasoning": item.name or "reasoning_content", "refusal": "refusal"}.get(item.kind, "content")
             yield [_choice(item.choice, {field: event.text})], {}
-        case ArgsDelta():
-            call = {"index": calls.index(event.item), "function": {"arguments": event.json}}
+        case ArgsDelta() if event.item in calls:
+            call = {"index": calls[event.item], "function": {"arguments": event.json}}
             yield [_choice(items[event.item].choice, {"tool_calls": [call]})], {}
         case ChoiceEnd():
             yield [{**_choice(event.choice, {}), "finish_reason": event.reason}], {}

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from headrace.config.yaml_source import UNREADABLE
 from headrace.errors import BadRequest, ConfigError
 from headrace.mock.asked import Asked
 from headrace.mock.faults import Fault, in_order, parse_faults
@@ -71,10 +72,21 @@ def read_scenario(path: Path) -> tuple[Rule, ...]:
         ConfigError: it is none; the message names the rule.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except OSError as problem:
         raise ConfigError(f"the scenario {path} cannot be read: {problem.strerror}") from problem
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+    return parse_scenario(data, path)
+
+
+def parse_scenario(data: bytes, path: Path) -> tuple[Rule, ...]:
+    """`read_scenario` for bytes that are already here.
+
+    Raises:
+        ConfigError: they are no rules; the message names the rule.
+    """
+    try:
+        value = yaml.safe_load(data.decode())
+    except (yaml.YAMLError, RecursionError, *UNREADABLE) as problem:
         raise ConfigError(f"the scenario {path} is no YAML: {problem}") from problem
     try:
         written = msgspec.convert({"rules": value} if isinstance(value, list) else value, _Scenario)
@@ -97,7 +109,7 @@ def _rule(path: Path, number: int, written: _WrittenRule) -> Rule:
             probability=written.probability,
             settings=written.settings,
         )
-    except (BadRequest, ValueError, re.error) as problem:
+    except (BadRequest, ValueError, OverflowError, RecursionError, re.error) as problem:
         raise ConfigError(f"the scenario {path}, rule {number}: {problem}") from problem
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import SSEDecoder
-from headrace.dialects.openai_chat import ChatDecoder
+from headrace.dialects.openai_chat import NAME as CHAT
+from headrace.dialects.openai_chat import ChatDecoder, is_kept_frame
 from headrace.errors import (
     ConfigError,
     HeadraceError,
@@ -68,6 +70,15 @@ async def read(path: Path) -> Recording:
         data = await anyio.Path(path).read_bytes()
     except OSError as problem:
         raise ConfigError(f"the recording {path} cannot be read: {problem.strerror}") from problem
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Recording:
+    """`read` for bytes that are already here.
+
+    Raises:
+        ConfigError: they are no recording, naming the line.
+    """
     if path.suffix == ".sse":
         return _from_sse(data, path.stem)
     if path.suffix == ".ndjson":
@@ -77,12 +88,19 @@ async def read(path: Path) -> Recording:
 
 def _records(data: bytes, path: Path) -> list[Record]:
     records: list[Record] = []
+    dialect = ""
     for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            try:
-                records.append(decode_record(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-                raise ConfigError(f"{path}, line {number}: not a record: {problem}") from problem
+        if not line.strip():
+            continue
+        try:
+            line.decode()  # msgspec looks only at the strings that it reads
+            record = decode_record(line.replace(b"\r", b" "))  # what is kept of it stays on one line
+        except NOT_JSON as problem:
+            raise ConfigError(f"{path}, line {number}: not a record: {problem}") from problem
+        dialect = next((event.dialect for event in record.events if isinstance(event, StepStart)), dialect)
+        if record.raw is not None and dialect == CHAT and not is_kept_frame(record.raw):
+            raise ConfigError(f"{path}, line {number}: its raw frame is no chat completion chunk with our indexes")
+        records.append(record)
     return records
 
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import msgspec
 
+from headrace.codecs import NOT_JSON
 from headrace.errors import (
     HeadraceError,
     RateLimited,
@@ -121,10 +122,9 @@ def not_a_stream(refusal: Refusal, expected: str, now: float) -> HeadraceError:
 def complaint_of(refusal: Refusal) -> Complaint:
     """Read an error body: OpenAI's form, those of vLLM, Ollama, FastAPI and Google, or a short plain text."""
     try:
-        value = msgspec.json.decode(refusal.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _complaint(msgspec.json.decode(refusal.body))
+    except NOT_JSON:
         return _plain_text(refusal)
-    return _complaint(value)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

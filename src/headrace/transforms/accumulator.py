@@ -57,7 +57,10 @@ class _Item:
 
 
 class Accumulator:
-    """Feed records in order, then ask for the `answer`; asking is allowed at any time and changes nothing."""
+    """Feed records in order, then ask for the `answer`; asking is allowed at any time and changes nothing.
+
+    A delta of an item that never began says nothing.
+    """
 
     def __init__(self) -> None:
         self._start: StreamStart | None = None
@@ -82,18 +85,14 @@ class Accumulator:
     def _take(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat table of events
         match event:
             case TextDelta():
-                item = self._items[event.item]
-                item.pieces.append(event.text)
-                self._deltas += 1
-                if event.logprobs is not None:
-                    item.logprobs.append(event.logprobs)
+                self._add(event.item, event.text, event.logprobs)
             case ArgsDelta():
-                self._items[event.item].pieces.append(event.json)
-                self._deltas += 1
+                self._add(event.item, event.json, None)
             case ItemStart():
                 self._items[event.item] = _Item(event)
             case Signature():
-                self._items[event.item].signature = event.data
+                if item := self._items.get(event.item):
+                    item.signature = event.data
             case ChoiceEnd():
                 self._finish[event.choice] = event.reason
             case Usage():
@@ -110,6 +109,15 @@ class Accumulator:
                 pass  # nothing that the answer holds; terminals come with their record
             case _:
                 assert_never(event)
+
+    def _add(self, number: int, piece: str, logprobs: msgspec.Raw | None) -> None:
+        item = self._items.get(number)
+        if item is None:
+            return
+        item.pieces.append(piece)
+        self._deltas += 1
+        if logprobs is not None:
+            item.logprobs.append(logprobs)
 
     def _begin_step(self, step: StepStart) -> None:
         if step.dialect != self._raw_dialect:
@@ -128,7 +136,7 @@ class Accumulator:
             raise ValueError("an answer needs record 0")
         return Answer(
             start=self._start,
-            choices=tuple(self._choice(index) for index in self._indexes()),
+            choices=self._choices(),
             usage=self.usage,
             attrs=dict(self._attrs),
             raw=tuple(self._raw),
@@ -136,11 +144,11 @@ class Accumulator:
             terminal=self.terminal,
         )
 
-    def _indexes(self) -> list[int]:
+    def _choices(self) -> tuple[AnswerChoice, ...]:
         """Choice 0 is there as soon as another is: whoever reads "the first" means it."""
-        indexes = {item.start.choice for item in self._items.values()} | self._finish.keys()
-        return sorted(indexes | {0}) if indexes else []
-
-    def _choice(self, index: int) -> AnswerChoice:
-        items = tuple(item.answer() for item in self._items.values() if item.start.choice == index)
-        return AnswerChoice(index=index, items=items, finish=self._finish.get(index))
+        items: dict[int, list[AnswerItem]] = {index: [] for index in self._finish}
+        for item in self._items.values():
+            items.setdefault(item.start.choice, []).append(item.answer())
+        if items:
+            items.setdefault(0, [])
+        return tuple(AnswerChoice(index, tuple(items[index]), self._finish.get(index)) for index in sorted(items))

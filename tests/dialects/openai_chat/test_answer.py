@@ -15,7 +15,7 @@ from headrace.errors import HeadraceError, UpstreamProtocol, UpstreamRejected, U
 from headrace.events import Answer, Record, Usage
 from headrace.transforms.accumulator import Accumulator
 from tests.dialects.openai_chat.client import STRINGS, Client
-from tests.dialects.openai_chat.vendor_frames import VENDORS, Frame
+from tests.dialects.openai_chat.vendor_frames import VENDORS, Frame, one
 from tests.dialects.rendering import START, decoded, frames, records_of
 from tests.strategies import chat_chunks, json_values, streams
 
@@ -130,10 +130,26 @@ def test_a_vendors_answer_keeps_what_only_it_knows():
     assert both["reasoning"] == both["reasoning_content"] == "Okay, so"
 
 
+@pytest.mark.promise("P17", "P27")
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_every_vendors_stream_is_an_answer_with_its_last_usage(vendor: str):
+    answer = answer_of(VENDORS[vendor])
+    blocks = [chunk["usage"] for chunk in VENDORS[vendor] if chunk.get("usage")]
+    assert answer.get("usage") == (blocks[-1] if blocks else None)
+
+
 @pytest.mark.promise("P17")
 def test_unknown_fields_of_a_tool_call_stay_with_it():
     (call,) = answer_of(VENDORS["gemini_signature"])["choices"][0]["message"]["tool_calls"]
     assert call["extra_content"] == {"google": {"thought_signature": "CmUBvj72+/=="}}
+
+
+@pytest.mark.promise("P17")
+def test_a_field_keeps_its_place_in_a_tool_call_whatever_its_name():
+    function = {"name": "f", "arguments": "{}", "id": "inside"}
+    frame = one({"tool_calls": [{"index": 0, "id": "c", "name": "beside", "function": function}]})
+    (call,) = answer_of([frame])["choices"][0]["message"]["tool_calls"]
+    assert call == {"id": "c", "type": "function", "name": "beside", "function": function}
 
 
 @pytest.mark.promise("P27")

@@ -324,3 +324,10 @@ def test_another_headraces_word_on_retrying_holds(retryable: bool):
     with pytest.raises(UpstreamError) as raised:
         ChatDecoder("openai", "m").feed(json.dumps(frame).encode())
     assert raised.value.may_retry is retryable
+
+
+@pytest.mark.promise("P17")
+def test_white_space_around_a_raw_frame_is_dropped_as_a_store_would_drop_it():
+    chunk = ChatDecoder("server", "model").feed(b' \t{"choices":[],"x_vendor": 1} \n')
+    assert chunk is not None and chunk.raw is not None
+    assert bytes(chunk.raw) == b'{"choices":[],"x_vendor": 1}'

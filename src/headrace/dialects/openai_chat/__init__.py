@@ -15,6 +15,7 @@ from headrace.dialects.openai_chat import request as _request
 from headrace.dialects.openai_chat.decoder import NAME, ChatDecoder
 from headrace.dialects.openai_chat.errors import error_object
 from headrace.dialects.openai_chat.view import INCLUDE_USAGE, PREFIX, ChatView
+from headrace.dialects.openai_chat.wire import is_kept_frame
 from headrace.errors import HeadraceError
 from headrace.events import Answer, Finished, Terminal
 from headrace.messages import Request
@@ -55,4 +56,4 @@ class OpenAIChat:
 write_request = _request.write
 chunks_of = _answer.chunks_of
 
-__all__ = ["NAME", "ChatDecoder", "OpenAIChat", "chunks_of", "write_request"]
+__all__ = ["NAME", "ChatDecoder", "OpenAIChat", "chunks_of", "is_kept_frame", "write_request"]

@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from headrace.codecs import NOT_JSON
 from headrace.dialects.openai_chat.decoder import NAME, ChatDecoder
-from headrace.dialects.openai_chat.view import PREFIX, usage_block
+from headrace.dialects.openai_chat.view import PREFIX, REASONING, text_key, usage_block
 from headrace.dialects.openai_chat.wire import NULL, joined_logprobs
 from headrace.errors import UpstreamProtocol
-from headrace.events import Answer, AnswerChoice, AnswerItem, Chunk
+from headrace.events import Answer, AnswerChoice, AnswerItem, Chunk, Usage
 
 _TOP_KNOWN = {"id", "object", "created", "model", "choices", "usage", "obfuscation"}
 _CHOICE_KNOWN = {"index", "delta", "finish_reason", "logprobs"}
 _DELTA_KNOWN = {"role", "content", "refusal", "tool_calls"}
-_REASONING = ("reasoning_content", "reasoning")
 _ONCE = {"id", "index", "name", "object", "type"}
 """Inside an object, strings that are said again rather than continued."""
 
@@ -58,7 +58,10 @@ def completion(answer: Answer) -> bytes:
         body["usage"] = usage_block(answer.usage)
     if answer.raw_dialect == NAME:
         for raw in answer.raw:
-            _merge_raw(_fields_of(raw), body, choices)
+            frame = _fields_of(raw)
+            _merge_raw(frame, body, choices)
+            if answer.usage is not None:
+                _merge_usage(body, frame.get("usage", NULL), answer.usage)
         for choice in choices.values():
             choice["message"] = _whole(choice["message"])
     body["choices"] = [choices[index] for index in sorted(choices)]
@@ -68,7 +71,7 @@ def completion(answer: Answer) -> bytes:
 def _choice(choice: AnswerChoice) -> dict[str, Any]:
     texts: dict[str, list[str]] = {}
     for item in choice.items:
-        if key := _text_key(item):
+        if key := text_key(item.kind, item.name):
             texts.setdefault(key, []).append(item.text)
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     message.update({key: "".join(pieces) for key, pieces in texts.items()})
@@ -83,12 +86,6 @@ def _choice(choice: AnswerChoice) -> dict[str, Any]:
     }
 
 
-def _text_key(item: AnswerItem) -> str | None:
-    if item.kind == "reasoning":
-        return item.name or "reasoning_content"
-    return {"text": "content", "refusal": "refusal"}.get(item.kind)
-
-
 def _call(item: AnswerItem) -> dict[str, Any]:
     return {"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.text}}
 
@@ -96,9 +93,6 @@ def _call(item: AnswerItem) -> dict[str, Any]:
 def _merge_raw(frame: dict[str, Raw], body: dict[str, Any], choices: dict[int, dict[str, Any]]) -> None:
     """Fold one raw chunk's unmodelled fields into the answer. Values stay as they were written."""
     body.update({name: value for name, value in frame.items() if name not in _TOP_KNOWN})
-    usage = frame.get("usage", NULL)
-    if bytes(usage) != b"null":
-        body["usage"] = _merge_usage(body["usage"], _fields_of(usage))
     for part in _choices_of(frame.get("choices", NULL)) or ():
         read = _choice_of(part)
         choice = choices.get(read.index)
@@ -111,13 +105,13 @@ def _merge_raw(frame: dict[str, Raw], body: dict[str, Any], choices: dict[int, d
 
 
 def _merge_delta(delta: dict[str, Raw], message: dict[str, Any]) -> None:
-    twice = all(name in delta and bytes(delta[name]) == bytes(delta[_REASONING[0]]) for name in _REASONING)
+    twice = all(name in delta and bytes(delta[name]) == bytes(delta[REASONING[0]]) for name in REASONING)
     for name, value in delta.items():
         if name == "tool_calls":
             _merge_calls(value, message)
-        elif name == _REASONING[1] and twice:
+        elif name == REASONING[1] and twice:
             _grow(message, name, value)  # the decoder kept the other of two equal ones
-        elif name not in _DELTA_KNOWN and name not in _REASONING:
+        elif name not in _DELTA_KNOWN and name not in REASONING:
             _grow(message, name, value)
 
 
@@ -139,7 +133,7 @@ def _merge_calls(value: Raw, message: dict[str, Any]) -> None:
 def _fill(known: dict[str, Any], fields: dict[str, Raw]) -> None:
     """Take what the call does not have yet: unknown fields, or an id or a name that came late."""
     for name, value in fields.items():
-        if name != "arguments" and (name not in ("id", "name") or not known[name]):
+        if name != "arguments" and (name not in ("id", "name") or not known.get(name)):
             known[name] = value
 
 
@@ -179,14 +173,14 @@ def _whole(fields: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _merge_usage(known: dict[str, Any], raw: dict[str, Raw]) -> dict[str, Any]:
-    """The upstream's own block where its counts are the ones that hold; said twice, they are its own already."""
-    if known.get("source"):
-        return known
-    counts = ("prompt_tokens", "completion_tokens")
-    if all(bytes(raw.get(name, NULL)) == msgspec.json.encode(known[name]) for name in counts):
-        return {**known, **raw}
-    return {**raw, **known}
+def _merge_usage(body: dict[str, Any], raw: Raw, usage: Usage) -> None:
+    """Take the upstream's own block where its counts are the ones that hold, of any other what it says besides."""
+    if bytes(raw) == b"null" or usage.source != "provider":
+        return
+    said = _fields_of(raw)
+    counts = {"prompt_tokens": usage.input, "completion_tokens": usage.output}
+    holds = all(bytes(said.get(name, NULL)) == b"%d" % count for name, count in counts.items())
+    body["usage"] = {**body["usage"], **said} if holds else {**said, **body["usage"]}
 
 
 def chunks_of(body: bytes, decoder: ChatDecoder) -> list[Chunk]:
@@ -199,7 +193,7 @@ def chunks_of(body: bytes, decoder: ChatDecoder) -> list[Chunk]:
     try:
         value = _fields_of(body)
         choices = [_as_delta(choice) for choice in _choices_of(value.get("choices", NULL)) or ()]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as problem:
+    except (*NOT_JSON, KeyError) as problem:
         raise UpstreamProtocol("The model server's answer is not a chat completion.") from problem
     if not choices:
         decoder.feed(body)  # raises, if it is an error

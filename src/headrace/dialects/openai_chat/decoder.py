@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
+from headrace.codecs import NOT_JSON
 from headrace.dialects.openai_chat import wire
 from headrace.dialects.openai_chat.errors import in_band_error
 from headrace.dialects.openai_chat.tool_calls import OpenCall, ToolCalls
@@ -35,7 +36,6 @@ DONE = b"[DONE]"
 _STRICT = msgspec.json.Decoder(wire.ChunkFrame)
 _LOOSE = msgspec.json.Decoder(wire.LooseFrame)
 _USUAL_ROLES = (None, "assistant")
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Choice:
@@ -88,7 +88,7 @@ class ChatDecoder:
         self._reindexed = self._unsaid = False
         try:
             frame = _STRICT.decode(data)
-        except _NOT_JSON:
+        except NOT_JSON:
             frame = _tolerant(data)
             self._unsaid = True
         else:
@@ -124,8 +124,11 @@ class ChatDecoder:
         return Chunk((TextDelta(state.item, delta.content),))
 
     def _raw(self, data: bytes) -> Raw:
-        """The frame's own JSON, tool calls under the indexes that we give them (P18)."""
-        return wire.with_call_indexes(data, self._numbers) if self._reindexed else Raw(bytes(data))
+        """The frame's own JSON, tool calls under the indexes that we give them (P18).
+
+        Without white space around it, which a store that reads and writes it would drop.
+        """
+        return wire.with_call_indexes(data, self._numbers) if self._reindexed else Raw(data.strip())
 
     def _done(self) -> Chunk:
         """The end: close what the upstream left open."""
@@ -309,7 +312,7 @@ def _tolerant(data: bytes) -> wire.ChunkFrame:
     try:
         data.decode()  # msgspec looks only at the strings that it reads
         frame = _LOOSE.decode(data)
-    except _NOT_JSON as problem:
+    except NOT_JSON as problem:
         raise _error_in(data) or _not_a_chunk(problem) from problem
     if frame.error is not wire.NULL or frame.object == "error":
         error = _error_in(data)
@@ -322,7 +325,7 @@ def _error_in(data: bytes) -> HeadraceError | None:
     """The error that the frame is, whatever else is wrong with it."""
     try:
         return in_band_error(msgspec.json.decode(data, type=dict[str, Any]))
-    except _NOT_JSON:
+    except NOT_JSON:
         return None
 
 

@@ -29,6 +29,7 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._by_index: dict[int, OpenCall] = {}
+        self._by_id: dict[str, OpenCall] = {}
         self._open: list[OpenCall] = []
         self._last: OpenCall | None = None
         self._begun = 0
@@ -45,7 +46,7 @@ class ToolCalls:
         at_index = None if call.index is None else self._by_index.get(call.index)
         name = _name(call)
         if call.id:
-            same = next((known for known in reversed(self._open) if known.call_id == call.id), None)
+            same = self._by_id.get(call.id)
             if same is not None and (same is at_index or call.index is None or name is None):
                 return same
             if at_index is None or at_index.call_id is not None:
@@ -63,6 +64,8 @@ class ToolCalls:
         """Add the call that this fragment begins."""
         known = OpenCall(call, item, self._begun, frame)
         self._by_index[known.number if call.index is None else call.index] = known
+        if known.call_id is not None:
+            self._by_id[known.call_id] = known
         self._open.append(known)
         self._last = known
         self._begun += 1
@@ -72,6 +75,7 @@ class ToolCalls:
         """End all of them, in the order in which they began."""
         ended, self._open = self._open, []
         self._by_index.clear()
+        self._by_id.clear()
         self._last = None
         return ended
 

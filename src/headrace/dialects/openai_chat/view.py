@@ -9,7 +9,7 @@ the usage and no choice. A caller who did not ask does not get it, as without He
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import msgspec
 from msgspec import Raw
@@ -26,6 +26,7 @@ from headrace.events import (
     Failed,
     Finished,
     ItemEnd,
+    ItemKind,
     ItemStart,
     ObjectValue,
     Record,
@@ -41,6 +42,10 @@ from headrace.events import (
 
 PREFIX = "chatcmpl-"
 INCLUDE_USAGE = "u"
+REASONING = ("reasoning_content", "reasoning")
+"""Vendors' two names for one thing; the first where a log has no name."""
+_OWN_FIELDS = frozenset({"role", "content", "refusal", "tool_calls", "logprobs", "finish_reason"})
+"""What no vendor's name for reasoning may stand for while a chunk is put together."""
 _encode = msgspec.json.encode
 
 
@@ -93,24 +98,27 @@ Frame = _TextFrame | _ChunkFrame | _RawFrame | bytes
 class _Item:
     """What the view must know of an open item."""
 
-    __slots__ = ("choice", "index", "key", "opening")
+    __slots__ = ("choice", "head", "index", "key", "opening")
 
-    def __init__(self, start: ItemStart, index: int) -> None:
+    def __init__(self, start: ItemStart, index: int | None) -> None:
         self.choice = start.choice
         self.index = index
-        """Position of a tool call among its choice's calls."""
-        self.key = _delta_key(start)
-        self.opening: bytes | None = None
+        """Position of a tool call among its choice's calls; None for all else."""
+        self.key = text_key(start.kind, start.name)
+        self.head: bytes | None = None
+        """What `opening` begins with."""
+        self.opening = b""
 
 
-def _delta_key(start: ItemStart) -> str:
-    if start.kind == "reasoning":
-        return start.name or "reasoning_content"
-    return {"text": "content", "refusal": "refusal", "tool_call": "tool_calls"}.get(start.kind, "")
+def text_key(kind: ItemKind, name: str | None) -> str:
+    """The field that an item's text stands in; empty where the shape has none."""
+    if kind == "reasoning":
+        return name if name and name not in _OWN_FIELDS else REASONING[0]
+    return {"text": "content", "refusal": "refusal"}.get(kind, "")
 
 
 class ChatView:
-    """One fold of the log; `include_usage` is its only parameter."""
+    """One fold of the log; `include_usage` is its only parameter. A delta of an item that never began says nothing."""
 
     def __init__(self, params: str) -> None:
         self._include_usage = INCLUDE_USAGE in params
@@ -139,12 +147,11 @@ class ChatView:
                     return [frame]
         frames: list[Frame] = []
         deltas: dict[int, dict[str, Any]] = {}
-        with_role = self._with_role.copy()
         self._opening = False
         for event in events:
             self._take(event, deltas, frames)
         if record.raw is not None and self._raw_is_ours:
-            self._with_role = with_role
+            self._with_role.difference_update(choice for choice, delta in deltas.items() if "role" in delta)
             raw = self._raw(record.raw)
             return [raw, *frames] if raw is not None else frames
         if self._opening and not self._with_role:
@@ -158,7 +165,8 @@ class ChatView:
         item = self._items.get(event.item)
         if item is None or not item.key or item.choice not in self._with_role:
             return None
-        if item.opening is None:
+        if item.head is not self._head:
+            item.head = self._head
             item.opening = b'%s,"choices":[{"index":%d,"delta":{%s:' % (self._head, item.choice, _encode(item.key))
         return _TextFrame(item.opening, event.text, self._tail)
 
@@ -168,8 +176,7 @@ class ChatView:
             case TextDelta():
                 self._text(event, deltas)
             case ArgsDelta():
-                item = self._items[event.item]
-                self._call(item, deltas)["function"]["arguments"] += event.json
+                self._args(event, deltas)
             case ItemStart():
                 self._begin(event, deltas)
             case ChoiceEnd():
@@ -206,13 +213,12 @@ class ChatView:
         self._set_constants()
 
     def _set_constants(self) -> None:
-        """Recompute the bytes around the choices; item openings hold the head, so they go too."""
+        """Recompute the bytes around the choices."""
         self._head = _encode(self._top | self._attrs)[:-1]
         self._tail = b',"usage":null}' if self._include_usage else b"}"
-        for item in self._items.values():
-            item.opening = None
 
     def _delta(self, choice: int, deltas: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        """What the choice gains; texts are pieces, and calls are by their position, until `_choice` joins them."""
         delta = deltas.get(choice)
         if delta is None:
             delta = deltas[choice] = {}
@@ -222,33 +228,32 @@ class ChatView:
         return delta
 
     def _begin(self, start: ItemStart, deltas: dict[int, dict[str, Any]]) -> None:
-        index = self._calls.get(start.choice, 0)
+        index = self._calls.get(start.choice, 0) if start.kind == "tool_call" else None
         self._items[start.item] = _Item(start, index)
-        if start.kind == "tool_call":
+        if index is not None:
             self._calls[start.choice] = index + 1
-            function = {"name": start.name, "arguments": ""}
+            function = {"name": start.name, "arguments": list[str]()}
             call = {"index": index, "id": start.call_id, "type": "function", "function": function}
-            self._delta(start.choice, deltas).setdefault("tool_calls", []).append(call)
+            self._delta(start.choice, deltas).setdefault("tool_calls", {})[index] = call
         elif start.kind == "text":
-            self._delta(start.choice, deltas).setdefault("content", "")
+            self._delta(start.choice, deltas).setdefault("content", [])
 
     def _text(self, event: TextDelta, deltas: dict[int, dict[str, Any]]) -> None:
-        item = self._items[event.item]
-        if not item.key:
+        item = self._items.get(event.item)
+        if item is None or not item.key:
             return
         delta = self._delta(item.choice, deltas)
-        delta[item.key] = delta.get(item.key, "") + event.text
+        delta.setdefault(item.key, []).append(event.text)
         if event.logprobs is not None:
             delta.setdefault("logprobs", []).append(event.logprobs)
 
-    def _call(self, item: _Item, deltas: dict[int, dict[str, Any]]) -> dict[str, Any]:
-        calls: list[dict[str, Any]] = self._delta(item.choice, deltas).setdefault("tool_calls", [])
-        for call in calls:
-            if call["index"] == item.index:
-                return call
-        call = {"index": item.index, "function": {"arguments": ""}}
-        calls.append(call)
-        return call
+    def _args(self, event: ArgsDelta, deltas: dict[int, dict[str, Any]]) -> None:
+        item = self._items.get(event.item)
+        if item is None or item.index is None:
+            return
+        calls: dict[int, dict[str, Any]] = self._delta(item.choice, deltas).setdefault("tool_calls", {})
+        call = calls.setdefault(item.index, {"index": item.index, "function": {"arguments": list[str]()}})
+        call["function"]["arguments"].append(event.json)
 
     def _raw(self, raw: Raw) -> _RawFrame | None:
         """The record's own frame; none when, without the usage nobody asked for, no choice is left in it."""
@@ -289,12 +294,27 @@ class ChatView:
 
 
 def _choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
-    choice: dict[str, Any] = {"index": index, "delta": delta}
     pieces: list[Raw] | None = delta.pop("logprobs", None)
+    finish: str | None = delta.pop("finish_reason", None)
+    choice: dict[str, Any] = {"index": index, "delta": {name: _whole(value) for name, value in delta.items()}}
     if pieces:
         choice["logprobs"] = pieces[0] if len(pieces) == 1 else joined_logprobs(pieces)
-    choice["finish_reason"] = delta.pop("finish_reason", None)
+    choice["finish_reason"] = finish
     return choice
+
+
+def _whole(value: Any) -> Any:
+    """Pieces as one string, calls as a list with their own pieces joined; anything else as it is."""
+    match value:
+        case list():
+            return "".join(cast("list[str]", value))
+        case dict():
+            calls = list(cast("dict[int, dict[str, Any]]", value).values())
+            for call in calls:
+                call["function"]["arguments"] = "".join(call["function"]["arguments"])
+            return calls
+        case _:
+            return value
 
 
 def _render_raw(frame: _RawFrame) -> bytes:
@@ -322,4 +342,4 @@ def usage_block(usage: Usage) -> dict[str, Any]:
     return block
 
 
-__all__ = ["INCLUDE_USAGE", "NAME", "PREFIX", "ChatView", "usage_block"]
+__all__ = ["INCLUDE_USAGE", "NAME", "PREFIX", "REASONING", "ChatView", "text_key", "usage_block"]

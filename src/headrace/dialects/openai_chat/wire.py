@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from headrace.codecs import NOT_JSON
 from headrace.errors import UpstreamProtocol
 from headrace.events import Usage
 
@@ -122,6 +123,19 @@ class LooseFrame(ChunkFrame, gc=False, forbid_unknown_fields=False):
     choices: list[_LooseChoice] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     usage: _LooseUsage | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     error: Raw = NULL
+
+
+_loose = msgspec.json.Decoder(LooseFrame).decode
+
+
+def is_kept_frame(raw: Raw) -> bool:
+    """Whether a record's raw frame is one that the decoder keeps: folds take it apart without asking again."""
+    try:
+        frame = _loose(raw)
+    except NOT_JSON:
+        return False
+    calls = (call for choice in frame.choices or () for call in (choice.delta and choice.delta.tool_calls) or ())
+    return all(call.index is not None for call in calls)
 
 
 def logprobs_of(choice: Choice) -> Raw | None:

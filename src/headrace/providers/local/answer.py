@@ -7,6 +7,7 @@ import secrets
 
 import msgspec
 
+from headrace.codecs import NOT_JSON
 from headrace.errors import BadRequest, HeadraceError, UpstreamError, UpstreamProtocol, UpstreamRejected
 from headrace.events import ArgsDelta, ChoiceEnd, Chunk, Event, ItemEnd, ItemStart, StepEnd, StepStart, TextDelta, Usage
 
@@ -206,7 +207,7 @@ class Answer:
     def _events(self, data: bytes) -> list[Event]:
         try:
             frame = _frames.decode(data)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise UpstreamProtocol(f"llama.cpp sent a frame that cannot be read: {error}") from error
         if frame.error is not None:
             raise _refusal(frame.error)

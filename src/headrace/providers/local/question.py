@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -149,12 +149,18 @@ def _call_schema(tools: tuple[Tool, ...]) -> dict[str, Any]:
             arguments.setdefault("additionalProperties", False)
         for key in ("$defs", "definitions"):
             if key in arguments:
-                schema.setdefault(key, {}).update(arguments.pop(key))
+                schema.setdefault(key, {}).update(_definitions(arguments.pop(key), key))
         properties = {"name": {"const": tool.name}, "arguments": arguments}
         calls.append({"type": "object", "properties": properties, "required": ["name", "arguments"]})
     for call in calls:
         call["additionalProperties"] = False
     return schema | (calls[0] if len(calls) == 1 else {"anyOf": calls})
+
+
+def _definitions(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{key} of a function's parameters is an object", param="tools")
+    return cast("dict[str, Any]", value)
 
 
 def _introduction(tools: tuple[Tool, ...]) -> str:
