@@ -216,9 +216,10 @@ def test_a_call_is_taken_apart_at_every_split() -> None:
         assert only(events, ChoiceEnd).reason == "tool_calls"
 
 
-def test_a_call_that_never_begins_is_an_error() -> None:
+@pytest.mark.parametrize("text", ['{"na', '{"name": "f\n", "arguments": {}}', '{"name": "\\ud83d", "arguments": {}}'])
+def test_a_call_that_never_begins_is_an_error(text: str) -> None:
     taken = Answer("local", MODEL, Call())
-    taken.feed([piece('{"na').encode(), STOP.encode()])
+    taken.feed([piece(text).encode(), STOP.encode()])
     assert isinstance(taken.error, UpstreamRejected)
 
 

@@ -226,6 +226,11 @@ async def test_a_log_without_its_end_is_incomplete(tmp_path: Path):
 
 
 @pytest.mark.promise("P6")
+async def test_an_answer_that_said_nothing_has_its_step(tmp_path: Path):
+    batches = await batches_of(ReplayProvider(recording(tmp_path, terminal=Finished("stop")), "instant"))
+    assert events_of(batches) == [StepStart("replay", "log"), StepEnd("stop")]
+
+
 async def test_an_empty_log_is_incomplete(tmp_path: Path):
     path = tmp_path / "empty.ndjson"
     path.write_bytes(b"")

@@ -116,6 +116,8 @@ def _from_records(records: Iterable[Record], model: str) -> Recording:
         chunk = _chunk_of(record)
         if chunk is not None:
             _add(takes, chunk, after_ms)
+    if not takes and isinstance(terminal, Finished):
+        takes.append(Take(0, []))  # an answer that said nothing
     if takes:
         _complete(takes, terminal, model)
     return Recording(tuple(takes), _ending(terminal), after_ms if terminal else 0)

@@ -20,7 +20,7 @@ from headrace.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from headrace.events import ChoiceEnd, ItemEnd, ItemStart, StepEnd, StepStart, TextDelta, Usage
+from headrace.events import ArgsDelta, ChoiceEnd, ItemEnd, ItemStart, StepEnd, StepStart, TextDelta, Usage
 from tests.dialects.openai_chat.vendor_frames import VENDORS
 from tests.dialects.rendering import decoded, frames, records_of
 from tests.strategies import chat_chunks, json_values
@@ -237,7 +237,6 @@ def test_a_long_complaint_is_cut():
         b'{"choices":[{"delta":{"content":5}}]}',
         b'{"choices":[{"delta":{"tool_calls":[5]}}]}',
         b'{"choices":[{"delta":{"tool_calls":[{"index":1.5}]}}]}',
-        b'{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":{}}}]}}]}',
         b'{"usage":5}',
         b'{"usage":{"prompt_tokens":"5"}}',
         b'{"created":1e999}',
@@ -331,3 +330,31 @@ def test_white_space_around_a_raw_frame_is_dropped_as_a_store_would_drop_it():
     chunk = ChatDecoder("server", "model").feed(b' \t{"choices":[],"x_vendor": 1} \n')
     assert chunk is not None and chunk.raw is not None
     assert bytes(chunk.raw) == b'{"choices":[],"x_vendor": 1}'
+
+
+@pytest.mark.promise("P17")
+def test_content_in_parts_is_its_text_and_arrives_as_it_was_sent():
+    """As Mistral sends an answer that thinks."""
+    thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]
+    spoken = [
+        {"type": "text", "text": "Hi"},
+        {"type": "reference", "reference_ids": [1]},
+        {"type": "text", "text": "!"},
+    ]
+    sent = [{"choices": [{"index": 0, "delta": {"content": content}}]} for content in (thinking, spoken)]
+    records = records_of(decoded([*(json.dumps(chunk).encode() for chunk in sent), b"[DONE]"]))
+    said = [event.text for record in records for event in record.events if isinstance(event, TextDelta)]
+    assert said == ["Hi!"]
+    heard = [json.loads(frame)["choices"][0]["delta"]["content"] for frame in frames(records)[:2]]
+    assert heard == [thinking, spoken]
+
+
+@pytest.mark.promise("P18")
+@pytest.mark.parametrize("arguments", ['{ "a": 1.0}', "[]", "7"])
+def test_arguments_that_are_no_text_are_their_json_as_it_was_written(arguments: str):
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "HERE"}}
+    sent = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).replace('"HERE"', arguments)
+    records = records_of(decoded([sent.encode(), b"[DONE]"]))
+    said = [event.json for record in records for event in record.events if isinstance(event, ArgsDelta)]
+    assert said == [arguments]
+    assert f'"arguments": {arguments}'.encode() in frames(records)[0]

@@ -34,7 +34,6 @@ from headrace.events import (
 NAME = "openai.chat"
 DONE = b"[DONE]"
 _STRICT = msgspec.json.Decoder(wire.ChunkFrame)
-_LOOSE = msgspec.json.Decoder(wire.LooseFrame)
 _USUAL_ROLES = (None, "assistant")
 
 
@@ -311,7 +310,7 @@ def _tolerant(data: bytes) -> wire.ChunkFrame:
     """Read a frame that the strict structs refuse: an error, or one with fields that are not modelled."""
     try:
         data.decode()  # msgspec looks only at the strings that it reads
-        frame = _LOOSE.decode(data)
+        frame = wire.read_loose(data)
     except NOT_JSON as problem:
         raise _error_in(data) or _not_a_chunk(problem) from problem
     if frame.error is not wire.NULL or frame.object == "error":

@@ -7,7 +7,7 @@ msgspec rejects the frame while it parses; only then is the tolerant reading tri
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -91,14 +91,21 @@ class ChunkFrame(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     obfuscation: str | None = None
 
 
-class _LooseFunction(FunctionDelta, gc=False, forbid_unknown_fields=False): ...
+class _LooseFunction(FunctionDelta, gc=False, forbid_unknown_fields=False):
+    arguments: Raw = NULL  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class _LooseCall(ToolCallDelta, gc=False, forbid_unknown_fields=False):
     function: _LooseFunction | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
+class _LoosePart(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+
+
 class _LooseDelta(Delta, gc=False, forbid_unknown_fields=False):
+    content: str | list[_LoosePart] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     tool_calls: list[_LooseCall] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
@@ -118,7 +125,7 @@ class _LooseUsage(UsageBlock, gc=False, forbid_unknown_fields=False):
 
 
 class LooseFrame(ChunkFrame, gc=False, forbid_unknown_fields=False):
-    """The same chunk, tolerant of unknown fields. `error` means that it is no chunk at all."""
+    """The same chunk, tolerant of unknown fields and forms. `error` means that it is no chunk at all."""
 
     choices: list[_LooseChoice] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     usage: _LooseUsage | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -128,10 +135,34 @@ class LooseFrame(ChunkFrame, gc=False, forbid_unknown_fields=False):
 _loose = msgspec.json.Decoder(LooseFrame).decode
 
 
+def read_loose(data: bytes | Raw) -> LooseFrame:
+    """A chunk in any form: content in parts becomes their text, arguments that are an object become its JSON.
+
+    Raises:
+        codecs.NOT_JSON: it is none.
+    """
+    frame = _loose(data)
+    for choice in frame.choices or ():
+        if choice.delta is not None:
+            _make_plain(choice.delta)
+    return frame
+
+
+def _make_plain(delta: Delta) -> None:
+    content = cast("str | list[_LoosePart] | None", delta.content)
+    if isinstance(content, list):  # as Mistral sends an answer that thinks
+        delta.content = "".join(part.text or "" for part in content if part.type == "text") or None
+    for call in delta.tool_calls or ():
+        if call.function is not None:
+            raw = bytes(cast("Raw", call.function.arguments))
+            is_text = raw[:1] in (b'"', b"n")
+            call.function.arguments = msgspec.json.decode(raw, type=str | None) if is_text else raw.decode()
+
+
 def is_kept_frame(raw: Raw) -> bool:
     """Whether a record's raw frame is one that the decoder keeps: folds take it apart without asking again."""
     try:
-        frame = _loose(raw)
+        frame = read_loose(raw)
     except NOT_JSON:
         return False
     calls = (call for choice in frame.choices or () for call in (choice.delta and choice.delta.tool_calls) or ())

@@ -106,8 +106,11 @@ class Call:
             if not self._head.lstrip().startswith("{"):
                 raise _no_call()
             return []
+        try:
+            name = msgspec.json.decode(found[1], type=str)
+        except msgspec.DecodeError as problem:  # a line break or half a character in it
+            raise _no_call() from problem
         self._started = True
-        name = msgspec.json.decode(found[1], type=str)
         start = ItemStart(0, "tool_call", name=name, call_id=f"call_{secrets.token_hex(12)}")
         return [start, *self._arguments(self._head[found.end() :])]
 
