@@ -18,7 +18,7 @@ from headrace.engine.folding import folded
 from headrace.engine.idempotency import Claims, IdempotencyKey, claimed_stream
 from headrace.engine.limits import RunningStreams, Slot
 from headrace.engine.measurement import Measurement
-from headrace.engine.observer import Observer
+from headrace.engine.observer import Observer, Observers
 from headrace.engine.order import Order
 from headrace.engine.patience import wait_within
 from headrace.engine.readers import Readers
@@ -73,8 +73,8 @@ class Engine:
         self._running = RunningStreams(config.max_running_per_key)
         self._readers = Readers(config.max_readers_per_stream)
         self._claims = Claims(store)
-        self._observers = observers
-        self._reporter = Reporter(store, clock, observers, log_content=config.log_content)
+        self._observer = Observers(observers)
+        self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -160,7 +160,8 @@ class Engine:
         return Started(stream_id, subscription, replayed=False)
 
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
-        request = order.request
+        request, route = order.request, order.route
+        measurement = Measurement(route.source, self._observer, self._clock.monotonic())
         lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
         start = StreamStart(
             id=stream_id,
@@ -172,9 +173,7 @@ class Engine:
             input_tokens=request.estimated_input_tokens(),
             meta=request.metadata,
         )
-        route = order.route
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
-        measurement = Measurement(route.source, self._observers, self._clock.monotonic())
         relay = Relay(job, lease, self._store, self._clock, slot, measurement)
         self._relays[stream_id] = relay
         try:
@@ -221,9 +220,8 @@ class Engine:
 
         def resumed() -> None:
             if relay is not None and relay.terminal is None:
-                relay.measurement.resumed()
-            for observer in self._observers:
-                observer.resumed()
+                relay.measurement.resumes += 1
+            self._observer.resumed()
 
         subscription = Subscription(self._store, stream_id, leave, resumed)
         if relay is not None:

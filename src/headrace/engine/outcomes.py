@@ -1,9 +1,12 @@
-"""Errors as the terminal event that a stream ends with."""
+"""How a stream ends: errors as terminal events, and terminal events as a state and a code."""
 
 from __future__ import annotations
 
 from headrace.errors import HeadraceError, InternalError
-from headrace.events import Failed
+from headrace.events import Cancelled, Failed, Finished, Terminal
+
+_LONGEST_CODE = 64
+"""Characters. Codes are words; a model server may send a novel."""
 
 
 def failure(error: HeadraceError) -> Failed:
@@ -28,3 +31,14 @@ def shutdown() -> Failed:
     return Failed(
         code="server_shutdown", message="The server stopped while the model answered.", retryable=True, status=503
     )
+
+
+def outcome(terminal: Terminal) -> tuple[str, str]:
+    """The state, and its code: the finish reason, the error's code, or who cancelled; what a vendor made up is cut."""
+    match terminal:
+        case Finished(reason):
+            return "finished", reason[:_LONGEST_CODE]
+        case Failed(code):
+            return "failed", code[:_LONGEST_CODE]
+        case Cancelled(by):
+            return "cancelled", by

@@ -95,6 +95,11 @@ class Relay:
         self._grace: Timer | None = None
         self._linger: Timer | None = None
 
+    @property
+    def records(self) -> int:
+        """How many the log has by this relay's hand."""
+        return self._next_seq
+
     async def open(self) -> None:
         """Write record 0: from now on the stream can be read."""
         await self._append([Chunk((self.job.start,))])
@@ -234,7 +239,9 @@ class Relay:
             events = (usage, terminal)
         record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
         await self._store.finish(self.lease, record)
+        self._next_seq += 1
         self.terminal, self.usage = terminal, usage
+        self.measurement.ended = self._clock.monotonic()
         self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
 
     def cancel(self, by: str) -> None:
