@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from headrace.errors import HeadraceError, InternalError
 from headrace.events import Cancelled, Failed, Finished, Terminal
 
-_LONGEST_CODE = 64
-"""Characters. Codes are words; a model server may send a novel."""
+OTHER = "other"
+"""Stands for codes that cannot be told from one another, or not be told at all."""
+
+_WORD = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
 def failure(error: HeadraceError) -> Failed:
@@ -34,11 +38,15 @@ def shutdown() -> Failed:
 
 
 def outcome(terminal: Terminal) -> tuple[str, str]:
-    """The state, and its code: the finish reason, the error's code, or who cancelled; what a vendor made up is cut."""
+    """The state, and its code: the finish reason, the error's code, or who cancelled.
+
+    A code is one word. Model servers choose reasons and codes, and may put anything there, also what was said (P36).
+    """
     match terminal:
         case Finished(reason):
-            return "finished", reason[:_LONGEST_CODE]
+            state, code = "finished", reason
         case Failed(code):
-            return "failed", code[:_LONGEST_CODE]
+            state = "failed"
         case Cancelled(by):
-            return "cancelled", by
+            state, code = "cancelled", by
+    return state, code if _WORD.fullmatch(code) else OTHER

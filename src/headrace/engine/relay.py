@@ -87,7 +87,7 @@ class Relay:
         self._scope = anyio.CancelScope()
         self._stopped: Terminal | None = None
         self.usage: Usage | None = None
-        """The totals, once the terminal record is written."""
+        """The totals, known just before the terminal record is written."""
         self._reported: Usage | None = None
         self._unconfirmed: Sequence[Record] = ()
         """What was being appended when the append was cut off: it may be in the log, or not."""
@@ -237,10 +237,11 @@ class Relay:
         if usage is None:
             usage = await counted(self._store, self.job.start, terminal)
             events = (usage, terminal)
+        self.usage = usage
         record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
         await self._store.finish(self.lease, record)
         self._next_seq += 1
-        self.terminal, self.usage = terminal, usage
+        self.terminal = terminal
         self.measurement.ended = self._clock.monotonic()
         self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
 

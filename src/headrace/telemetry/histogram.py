@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
 from headrace.engine.observer import Source
 
@@ -29,7 +31,7 @@ class Histogram:
         self._name = name
         self._help = help_text
         self._bounds = tuple(buckets)
-        self._labels = (*(str(float(bound)) for bound in buckets), "+Inf")
+        self._labels = tuple(map(floatToGoString, (*buckets, math.inf)))
         self._series: dict[Source, _Series] = {}
 
     def observe(self, source: Source, seconds: float, at_once: int = 0) -> None:

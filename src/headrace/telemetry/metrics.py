@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from headrace.engine.engine import Load
 from headrace.engine.observer import Ended, Observer, Source
-from headrace.engine.outcomes import outcome
+from headrace.engine.outcomes import OTHER, outcome
 from headrace.telemetry.counter import Counter
 from headrace.telemetry.histogram import Histogram
 
@@ -32,7 +32,7 @@ _CANCEL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _BY_SOURCE = ("model", "provider")
 
 _MOST_CODES = 100
-"""An upstream may invent codes and finish reasons; what comes after these many is counted as `other`."""
+"""An upstream may invent codes and finish reasons; what comes after these many is counted as `OTHER`."""
 
 
 class Metrics(Observer):
@@ -41,7 +41,7 @@ class Metrics(Observer):
     def __init__(self) -> None:
         """Nothing is registered globally: two servers of one process do not mix."""
         self.registry = CollectorRegistry()
-        self._codes: set[str] = set()
+        self._codes = {OTHER}
         self._ttft = self._histogram(
             "time_to_first_token_seconds",
             "From the acceptance of a request to its first content: text, reasoning or a tool's argument.",
@@ -111,7 +111,7 @@ class Metrics(Observer):
     def _known(self, code: str) -> str:
         if code not in self._codes:
             if len(self._codes) == _MOST_CODES:
-                return "other"
+                return OTHER
             self._codes.add(code)
         return code
 
