@@ -27,7 +27,9 @@ def mock() -> Iterator[str]:
 
 
 def before(mock: str, directory: Path, *options: str):
-    return serving(directory, *options, OPENAI_BASE_URL=f"{mock}/v1", OPENAI_API_KEY="sk-operator", HEADRACE_RETRIES="0")
+    return serving(
+        directory, *options, OPENAI_BASE_URL=f"{mock}/v1", OPENAI_API_KEY="sk-operator", HEADRACE_RETRIES="0"
+    )
 
 
 def ask(server: Server, request_id: str, fault: str = "none", **fields: Any) -> Exchange:
@@ -113,7 +115,11 @@ def test_at_the_level_warning_only_failures_have_a_line_and_content_is_there_if_
     config = tmp_path / "headrace.yaml"
     config.write_text("log_content: true\n")
     with before(mock, tmp_path, "--log-level", "warning", "--config", str(config)) as server:
-        for request_id, fault in (("finished", "none"), ("failed", "cut-frames:5,how=reset"), ("last", "no-terminal:5")):
+        for request_id, fault in (
+            ("finished", "none"),
+            ("failed", "cut-frames:5,how=reset"),
+            ("last", "no-terminal:5"),
+        ):
             with ask(server, request_id, fault, stream=True) as exchange:
                 exchange.rest()
         lines = ended(server, 2)

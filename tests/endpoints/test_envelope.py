@@ -110,7 +110,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "body"), [("POST", CHAT, STREAMED), ("POST", STREAMS, ASKED), ("GET", "/stream?prompt=Hi", None)]
+    ("method", "target", "body"),
+    [("POST", CHAT, STREAMED), ("POST", STREAMS, ASKED), ("GET", "/stream?prompt=Hi", None)],
 )
 @pytest.mark.parametrize("sent", [{ID: "order-7"}, {}])
 async def test_the_line_of_a_stream_names_the_request_that_made_it(

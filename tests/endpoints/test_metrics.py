@@ -140,7 +140,12 @@ async def test_a_resume_is_a_reader_that_goes_on_from_a_position() -> None:
     async with serving() as server:
         made = await server.stream()
         path = f"{CHAT}/{made.stream_id}"
-        for target, headers in ((path, {}), (f"{path}?skip=0", {}), (f"{path}?skip=1", {}), (path, {"last-event-id": "c1.2"})):
+        for target, headers in (
+            (path, {}),
+            (f"{path}?skip=0", {}),
+            (f"{path}?skip=1", {}),
+            (path, {"last-event-id": "c1.2"}),
+        ):
             assert (await server.ask("GET", target, None, SSE | headers)).status == 200
         assert value(await read(server), "headrace_stream_resumes_total") == 2
 

@@ -17,7 +17,7 @@ from tests.telemetry.exposition import samples_of, value
 
 pytestmark = pytest.mark.promise("P26")
 
-BOUNDS = st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=8, unique=True).map(sorted)
+BOUNDS = st.lists(st.floats(0, 999_999, allow_subnormal=False), min_size=1, max_size=8, unique=True).map(sorted)
 SECONDS = st.floats(0, 1e7, allow_subnormal=False)
 SOURCES = st.builds(Source, st.text(max_size=3), st.sampled_from(["openai", 'a "b"\\\n', ""]))
 
@@ -30,7 +30,9 @@ def test_it_equals_prometheus_own(data: st.DataObject, bounds: list[float]) -> N
     theirs = CollectorRegistry()
     histogram = Histogram("wait_seconds", "How long.", bounds)
     ours.register(histogram)
-    own = prometheus_client.Histogram("wait_seconds", "How long.", ("model", "provider"), registry=theirs, buckets=bounds)
+    own = prometheus_client.Histogram(
+        "wait_seconds", "How long.", ("model", "provider"), registry=theirs, buckets=bounds
+    )
     for source, seconds, at_once in observed:
         histogram.observe(source, seconds, at_once)
         child = own.labels(source.model, source.provider)

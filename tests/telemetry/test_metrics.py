@@ -160,5 +160,5 @@ async def test_the_manual_lists_every_metric_with_its_type_and_labels() -> None:
             labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
             served[name] = (family.type, labels)
     manual = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(headrace_\w+)` \| (\w+) \| (.*?) \|", manual, re.MULTILINE)
+    rows = re.findall(r"^\| `(headrace_\w+)` \| (\w+) \|(.*?)\|", manual, re.MULTILINE)
     assert {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == served

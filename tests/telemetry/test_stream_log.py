@@ -131,9 +131,7 @@ def test_a_finished_stream_has_no_message(log: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("character", ["a", "ü", "水", "🌊", "\ud800"])
-def test_content_is_cut_and_never_in_the_middle_of_a_character(
-    log: pytest.LogCaptureFixture, character: str
-) -> None:
+def test_content_is_cut_and_never_in_the_middle_of_a_character(log: pytest.LogCaptureFixture, character: str) -> None:
     text = character * 70_000
     content = Content(text.encode("utf-8", "replace"), text)
     StreamLog().ended(msgspec.structs.replace(ENDED, content=content))

@@ -28,6 +28,7 @@ from headrace.engine.subscription import Subscription
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
+from headrace.transforms.estimate import input_tokens_of
 
 log = logging.getLogger("headrace.engine")
 
@@ -170,7 +171,7 @@ class Engine:
             model=request.model,
             dialect=request.dialect,
             params=request.params,
-            input_tokens=request.estimated_input_tokens(),
+            input_tokens=input_tokens_of(request),
             meta=request.metadata,
         )
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)

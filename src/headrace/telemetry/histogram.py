@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.utils import floatToGoString
 
 from headrace.engine.observer import Source
 
@@ -27,11 +25,11 @@ class Histogram:
     """Counts of seconds by bucket, for each source. Belongs to one thread."""
 
     def __init__(self, name: str, help_text: str, buckets: Sequence[float]) -> None:
-        """`buckets` are upper bounds in seconds, not negative and growing; the last, unbounded one is added."""
+        """`buckets` are upper bounds in seconds, from 0 to below a million, growing; the unbounded one is added."""
         self._name = name
         self._help = help_text
         self._bounds = tuple(buckets)
-        self._labels = tuple(map(floatToGoString, (*buckets, math.inf)))
+        self._labels = (*(str(float(bound)) for bound in buckets), "+Inf")
         self._series: dict[Source, _Series] = {}
 
     def observe(self, source: Source, seconds: float, at_once: int = 0) -> None:

@@ -32,6 +32,7 @@ from headrace.events import (
     ToolResult,
     Usage,
 )
+from headrace.transforms.estimate import output_tokens_of
 
 
 class _Item:
@@ -44,6 +45,11 @@ class _Item:
         self.pieces: list[str] = []
         self.signature: str | None = None
         self.logprobs: list[msgspec.Raw] = []
+
+    def said(self) -> str:
+        """What the model wrote, the names of tools included."""
+        name = self.start.name if self.start.kind == "tool_call" else None
+        return (name or "") + "".join(self.pieces)
 
     def answer(self) -> AnswerItem:
         return AnswerItem(
@@ -84,12 +90,12 @@ class Accumulator:
             case TextDelta():
                 item = self._items[event.item]
                 item.pieces.append(event.text)
-                self._deltas += 1
+                self._deltas += bool(event.text)
                 if event.logprobs is not None:
                     item.logprobs.append(event.logprobs)
             case ArgsDelta():
                 self._items[event.item].pieces.append(event.json)
-                self._deltas += 1
+                self._deltas += bool(event.json)
             case ItemStart():
                 self._items[event.item] = _Item(event)
             case Signature():
@@ -118,9 +124,8 @@ class Accumulator:
         self.usage = step.usage or self.usage
 
     def estimated_output_tokens(self) -> int:
-        """Output tokens where nobody counted: one per delta, or four characters each where deltas are larger."""
-        characters = sum(len(piece) for item in self._items.values() for piece in item.pieces)
-        return max(self._deltas, characters // 4)
+        """Output tokens of everything so far, where nobody counted them."""
+        return output_tokens_of("".join(item.said() for item in self._items.values()), self._deltas)
 
     def answer(self) -> Answer:
         """What the records so far amount to. The first record must have been fed."""
