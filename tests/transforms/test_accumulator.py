@@ -97,7 +97,7 @@ def test_the_last_usage_counts_wherever_it_stands():
 def test_without_a_count_everything_that_the_model_wrote_is_estimated():
     assert fed(log()).estimated_output_tokens() == 0
     text, arguments = "The river runs to the sea.", '{"city": "Basel"}'
-    spoken = log(ItemStart(0, "reasoning", name="reasoning_content"), TextDelta(0, text), TextDelta(0, ""))
+    spoken = log(ItemStart(0, "reasoning", name="reasoning_content"), TextDelta(0, text))
     assert fed(spoken).estimated_output_tokens() == tokens_of(text)
     called = log(ItemStart(0, "tool_call", name="weather", call_id="c"), ArgsDelta(0, arguments))
     assert fed(called).estimated_output_tokens() == tokens_of("weather" + arguments)
@@ -105,7 +105,7 @@ def test_without_a_count_everything_that_the_model_wrote_is_estimated():
 
 @pytest.mark.promise("P27")
 def test_without_a_count_pieces_that_may_be_tokens_are_tokens():
-    deltas = [TextDelta(0, word) for word in ("The", " river", " runs", " to", " the", " sea", ".", "")]
+    deltas = [TextDelta(0, word) for word in ("The", " river", " runs", " to", " the", " sea", ".")]
     assert fed(log(ItemStart(0, "text"), *deltas)).estimated_output_tokens() == 7
 
 

@@ -90,12 +90,12 @@ class Accumulator:
             case TextDelta():
                 item = self._items[event.item]
                 item.pieces.append(event.text)
-                self._deltas += bool(event.text)
+                self._deltas += 1
                 if event.logprobs is not None:
                     item.logprobs.append(event.logprobs)
             case ArgsDelta():
                 self._items[event.item].pieces.append(event.json)
-                self._deltas += bool(event.json)
+                self._deltas += 1
             case ItemStart():
                 self._items[event.item] = _Item(event)
             case Signature():
