@@ -223,8 +223,10 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _defect(request: Request, error: Exception) -> Response:
     """A mistake of ours: the trace is in the log, never in the answer."""
-    log.error("defect in %s %s", request.method, request.scope["path"], exc_info=error)
-    request.scope[ANSWERED] = True
+    scope = request.scope
+    request_id: str = scope["headrace.request_id"]
+    log.error("defect in %s %s, request %s", scope["method"], scope["path"], request_id, exc_info=error)
+    scope[ANSWERED] = True
     return await _refused(request, InternalError("The server made a mistake; it is in its log."))
 
 

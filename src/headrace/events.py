@@ -205,8 +205,6 @@ Event = (
     | Cancelled
 )
 TERMINAL = (Finished, Failed, Cancelled)
-CONTENT = (TextDelta, ArgsDelta)
-"""What a reader would call the answer; the rest is framing."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

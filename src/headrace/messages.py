@@ -85,8 +85,3 @@ class Request(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     body: bytes = b""
     """The request as it came, without any credential."""
-
-    def estimated_input_tokens(self) -> int:
-        """Prompt tokens at four characters each: the usual rule of thumb, replaced by the upstream's own count."""
-        characters = sum(len(message.text) for message in self.messages)
-        return characters // 4 + 4 * len(self.messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -76,6 +77,11 @@ class Server:
     def output(self) -> str:
         """Everything that it has printed and logged."""
         return self.greeting + self._errors.read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged of ended streams, in order."""
+        return [json.loads(line) for line in self._errors.read_text().splitlines() if line.startswith("{")]
 
     @property
     def open_files(self) -> int:

@@ -12,6 +12,7 @@ from headrace.config import Config, Model, Secret
 from headrace.errors import UpstreamUnavailable
 from headrace.providers import create
 from headrace.stores.memory import MemoryStore
+from headrace.telemetry import stream_log
 from tests.endpoints.serving import (
     ALICE,
     ASKED,
@@ -27,7 +28,7 @@ from tests.endpoints.serving import (
     serving,
     text,
 )
-from tests.servers.scripted import END, ScriptedServer, chat, chunk, head, whole
+from tests.servers.scripted import DONE, END, ScriptedServer, chat, chunk, delta, head, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -214,15 +215,62 @@ async def test_the_operators_key_is_not_shown_when_the_model_server_refuses_it(
         assert b"s3cret" not in place
 
 
+PRIVATE: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "my-private-question"}]}
+
+
 @pytest.mark.promise("P36")
-async def test_prompts_and_answers_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("log_content", [False, True])
+async def test_prompts_and_answers_are_logged_only_if_somebody_wants_it(
+    log_content: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    private = {"model": "demo", "messages": [{"role": "user", "content": "my-private-question"}]}
-    async with serving([[OPENING], text("my-private-answer"), UpstreamUnavailable("Down.")]) as server:
-        for body in (private, {**private, "stream": True}):
+    script = [[OPENING], text("my-private-answer"), UpstreamUnavailable("Down: my-private-question.")]
+    async with serving(script, log_content=log_content, api_keys=TWO_KEYS, key=ALICE) as server:
+        for body in (PRIVATE, {**PRIVATE, "stream": True}):
             await server.ask("POST", CHAT, body)
         await server.ask("GET", "/stream?prompt=my-private-question")
-        await server.ask("POST", CHAT, {**private, "temperature": "my-private-mistake"})
+        await server.ask("POST", CHAT, {**PRIVATE, "temperature": "my-private-mistake"})
+    assert "my-private-mistake" not in caplog.text and ALICE not in caplog.text
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == stream_log.LOGGER]
+    assert len(lines) == 3
+    if not log_content:
+        assert "my-private" not in caplog.text
+        return
+    for line in lines:
+        assert json.loads(line["request"])["messages"] == PRIVATE["messages"]
+        assert (line["answer"], line["message"]) == ("my-private-answer", "Down: my-private-question.")
+
+
+REPEATED: dict[str, Any] = {
+    "message": "You asked: my-private-question",
+    "code": "flagged",
+    "param": "my-private-question",
+    "metadata": {"flagged_input": "my-private-question"},
+}
+COMPLAINT = json.dumps({"error": REPEATED}).encode()
+ECHOES: dict[str, tuple[Any, ...]] = {
+    **{str(status): (whole(COMPLAINT, status),) for status in (200, 400, 401, 403, 404, 422, 429, 500, 503)},
+    "text": (whole(b"You asked: my-private-question", 500, "text/plain"),),
+    "redirect": (whole(COMPLAINT, 307),),
+    "error frame": (head(), chunk(delta(content="Hel")), chunk(b"data: " + COMPLAINT + b"\n\n"), END),
+    "no frame": (head(), chunk(b"data: my-private-question\n\n"), END),
+    "finish reason": (head(), chunk(delta(content="Hel"), delta("You asked: my-private-question"), DONE), END),
+}
+
+
+@pytest.mark.promise("P36")
+@pytest.mark.parametrize("kind", ECHOES)
+async def test_a_model_server_that_repeats_the_prompt_does_not_bring_it_into_the_log(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with ScriptedServer() as upstream:
+        upstream.script(*ECHOES[kind])
+        model = Model(name="demo", upstream_model="up", base_url=upstream.url, retries=0)
+        async with serving(models=(model,), providers=create) as server:
+            for body in (PRIVATE, {**PRIVATE, "stream": True}):
+                assert (await server.ask("POST", CHAT, body)).body
+    assert len([record for record in caplog.records if record.name == stream_log.LOGGER]) == 2
     assert "my-private" not in caplog.text
 
 

@@ -15,6 +15,7 @@ from headrace.dialects import DIALECTS
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Engine, Load, Started
 from headrace.engine.idempotency import IdempotencyKey
+from headrace.engine.observer import Ended, Observer, Source
 from headrace.engine.order import Order, Route
 from headrace.engine.subscription import Subscription
 from headrace.events import Chunk, Event, ItemStart, Record, StepEnd, StepStart, TextDelta, Usage
@@ -29,6 +30,8 @@ from headrace.transports.reader import Reader, start_of
 OWNER = "someone"
 CANCEL, CONTINUE, GRACE = Disconnect("cancel"), Disconnect("continue"), Disconnect("grace", 30.0)
 KEEPALIVE = 16.0
+SOURCE = Source("demo-*", "scripted")
+REQUEST_ID = "request-1"
 ONE_TRY = CallSettings(retries=0)
 """Retries wait for a clock that stands still; tests of them say how many."""
 STANDING_TIMERS = 3
@@ -130,6 +133,36 @@ class ScriptedProvider:
 
 
 @dataclass
+class Witness(Observer):
+    """Keeps what it is told, in order."""
+
+    ttfts: list[float] = field(default_factory=list[float])
+    gaps: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    closings: list[float] = field(default_factory=list[float])
+    resumes: int = 0
+    ends: list[Ended] = field(default_factory=list[Ended])
+
+    def first_content(self, source: Source, ttft: float) -> None:
+        assert source == SOURCE
+        self.ttfts.append(ttft)
+
+    def content(self, source: Source, gap: float, chunks: int) -> None:
+        assert source == SOURCE
+        self.gaps.append((gap, chunks))
+
+    def upstream_closed(self, source: Source, seconds: float) -> None:
+        assert source == SOURCE
+        self.closings.append(seconds)
+
+    def resumed(self) -> None:
+        self.resumes += 1
+
+    def ended(self, stream: Ended) -> None:
+        assert stream.source == SOURCE
+        self.ends.append(stream)
+
+
+@dataclass
 class Rig:
     """The parts of one node."""
 
@@ -139,6 +172,9 @@ class Rig:
     engine: Engine
     heartbeats: Heartbeats
     config: Config
+    witness: Witness = field(default_factory=Witness)
+    made: set[str] = field(default_factory=set[str])
+    """Ids of the streams that `start` has given."""
 
     @property
     def call(self) -> Call:
@@ -158,9 +194,11 @@ class Rig:
         owner: str = OWNER,
     ) -> Started:
         """A stream in the chat shape, with its first reader."""
-        return await self.engine.start(
+        started = await self.engine.start(
             order(self.provider, policy, key=key, body=body, params=params, owner=owner, settings=self.config)
         )
+        self.made.add(started.stream_id)
+        return started
 
     async def records(self, stream_id: str) -> Sequence[Record]:
         return await self.store.read(stream_id, -1, 100_000)
@@ -210,8 +248,8 @@ def order(
         body=body,
     )
     claim = None if key is None else IdempotencyKey.of(owner, "/v1/chat/completions", key, body)
-    route = Route(provider, "upstream-model", settings)
-    return Order(request=request, owner=owner, policy=policy, route=route, key=claim)
+    route = Route(provider, "upstream-model", settings, SOURCE)
+    return Order(request=request, owner=owner, policy=policy, route=route, key=claim, request_id=REQUEST_ID)
 
 
 def memory_store(clock: FakeClock, **limits: Any) -> MemoryStore:
@@ -220,17 +258,25 @@ def memory_store(clock: FakeClock, **limits: Any) -> MemoryStore:
 
 @asynccontextmanager
 async def node(
-    store: StreamStore | None = None, clock: FakeClock | None = None, *, drain: bool = True, **config: Any
+    store: StreamStore | None = None,
+    clock: FakeClock | None = None,
+    *,
+    drain: bool = True,
+    observers: Sequence[Observer] = (),
+    **config: Any,
 ) -> AsyncIterator[Rig]:
     """A running engine. At the end nothing may be left: no relay, reader, heartbeat or timer, nor a provider's call.
 
-    `drain=False` is for tests that leave a stream running.
+    Every stream's end must have been told, once. `observers` are told before the witness; `drain=False` is for tests
+    that leave a stream running.
     """
     clock = clock or FakeClock()
     settings = Config(**{"keepalive_seconds": KEEPALIVE, "retries": 0, **FAR, **config})
     store = store or memory_store(clock, retention=settings.retention_seconds)
-    engine = Engine(settings, store, clock)
-    rig = Rig(clock, store, ScriptedProvider(), engine, Heartbeats(clock, KEEPALIVE, settings.write_timeout), settings)
+    witness = Witness()
+    engine = Engine(settings, store, clock, (*observers, witness))
+    heartbeats = Heartbeats(clock, KEEPALIVE, settings.write_timeout)
+    rig = Rig(clock, store, ScriptedProvider(), engine, heartbeats, settings, witness)
     others = clock.pending
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(rig.heartbeats.run)
@@ -247,6 +293,9 @@ async def node(
     assert not engine._readers, "a reader is left"  # pyright: ignore[reportPrivateUsage]
     assert not engine._claims._opening  # pyright: ignore[reportPrivateUsage]
     assert engine.load == Load(0, 0, 0, 0), "something is left"
+    told = [stream.start.id for stream in witness.ends]
+    assert len(told) == len(set(told)), "an end was told twice"
+    assert rig.made <= set(told), "an end was not told"
     assert len(rig.heartbeats) == 0, "a heartbeat is left"
     assert clock.pending == others, "a timer is left"
     assert rig.history.count("asked") == rig.history.count("closed"), "an upstream is left open"

@@ -106,7 +106,7 @@ async def test_what_was_said_and_used_stays_readable_and_every_reader_sees_the_e
                 await rig.engine.cancel(started.stream_id, OWNER)
             answer = await rig.engine.answer(started.stream_id)
             assert answer.text == "Hello wor"
-            assert answer.usage == Usage(6, 2, source="partial")
+            assert answer.usage == Usage(12, 2, source="partial")
             assert answer.terminal == Cancelled("client")
             assert b'"code":"cancelled"' in connections["openai.chat"].body
             assert b'"type":"cancelled"' in connections["native"].body

@@ -9,7 +9,7 @@ from headrace.config import Config, Model
 from headrace.config.schema import CallSettings
 from headrace.engine.deadlines import Deadlines, tick_of
 from headrace.engine.measurement import Measurement
-from headrace.engine.observer import Source
+from headrace.engine.observer import Observer, Source
 from headrace.events import ArgsDelta, Attrs, Chunk, Event, Failed, Finished, ItemStart, Status, StepStart, TextDelta
 from headrace.events import Usage as Counted
 from tests.engine.rig import OPENING, Rig, node, read_all, relays, settle, terminals, words
@@ -148,7 +148,7 @@ def test_all_deadlines_are_on_by_default() -> None:
     settings = Config()
     assert settings.connect_timeout == 10
     began = 100.0
-    measurement = Measurement(Source(), (), began)
+    measurement = Measurement(Source(), Observer(), began)
     deadlines = Deadlines(settings, measurement)
     assert deadlines.passed(began + 299) is None
     assert str(deadlines.passed(began + 300)) == "The model said nothing for 300 s (ttft_timeout)."
@@ -173,6 +173,6 @@ def test_the_wheel_turns_several_times_within_the_shortest_deadline(config: Conf
 
 
 def test_what_is_left_is_bounded_by_the_first_token_and_by_the_whole() -> None:
-    measurement = Measurement(Source(), (), 0)
+    measurement = Measurement(Source(), Observer(), 0)
     assert Deadlines(CallSettings(ttft_timeout=5, total_timeout=9), measurement).left(2) == 3
     assert Deadlines(CallSettings(ttft_timeout=9, total_timeout=5), measurement).left(2) == 3

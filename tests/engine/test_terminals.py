@@ -416,8 +416,8 @@ async def test_readers_see_a_record_only_after_the_store_took_it() -> None:
     ("reported", "finish", "expected"),
     [
         (Usage(11, 22, 1, 2), True, Usage(11, 22, 1, 2)),
-        (None, True, Usage(6, 3, source="estimated")),
-        (None, False, Usage(6, 3, source="partial")),
+        (None, True, Usage(12, 3, source="estimated")),
+        (None, False, Usage(12, 3, source="partial")),
     ],
 )
 async def test_usage_is_always_known_and_says_where_it_comes_from(
@@ -426,7 +426,7 @@ async def test_usage_is_always_known_and_says_where_it_comes_from(
     with anyio.fail_after(5):
         async with node() as rig:
             started = await rig.start()
-            rig.call.say([OPENING], words("a", "b", "c"))
+            rig.call.say([OPENING], words("The", " river", " runs"))
             if finish:
                 rig.call.finish(usage=reported)
             else:
@@ -444,7 +444,7 @@ async def test_a_count_from_the_middle_of_a_cut_stream_is_partial() -> None:
     with anyio.fail_after(5):
         async with node() as rig:
             started = await rig.start()
-            rig.call.say([OPENING], [Chunk((Usage(40, 1, cached=30),))], words("a", "b", "c"))
+            rig.call.say([OPENING], [Chunk((Usage(40, 1, cached=30),))], words("The", " river", " runs"))
             rig.call.fail(errors.UpstreamIncomplete("x"))
             await read_all(started.subscription)
             answer = await rig.engine.answer(started.stream_id)

@@ -498,19 +498,42 @@ async def test_draining_swallows_a_cut_and_gives_up_in_time(server: ScriptedServ
     assert server.connections[0].client_has_closed
 
 
+REFUSED = {
+    "message": "Incorrect API key provided: sesame-key-1 (or sk-proj-abcdef123). Bearer tok.en==",
+    "code": "sk-proj-abcdef123",
+    "metadata": {"flagged_input": "my-private-question"},
+}
+
+
 @pytest.mark.promise("P36")
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_what_the_log_says_of_a_refusal_has_no_key(
-    server: ScriptedServer, caplog: pytest.LogCaptureFixture, status: int
+@pytest.mark.parametrize("log_content", [False, True])
+async def test_what_the_log_says_of_a_refusal_has_no_key_and_no_prompt_unless_told_to(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, status: int, log_content: bool
 ):
-    said = {"error": {"message": "Incorrect API key provided: sesame-key-1 (or sk-proj-abcdef123). Bearer tok.en=="}}
-    server.script(whole(json.dumps(said).encode(), status=status))
+    server.script(whole(json.dumps({"error": REFUSED}).encode(), status=status))
     with caplog.at_level(logging.DEBUG):
-        async with upstream(server, headers=(("Authorization", "Bearer sesame-key-1"),)) as made:
+        async with upstream(
+            server, headers=(("Authorization", "Bearer sesame-key-1"),), log_content=log_content
+        ) as made:
             error = await error_of(made)
-    assert "Incorrect API key provided: ***" in caplog.text
+    assert f"answered {status} (***)" in caplog.text
+    assert ("Incorrect API key provided: ***" in caplog.text) == log_content
+    assert ("my-private-question" in caplog.text) == log_content
     for text in (caplog.text, error.message, repr(error)):
         assert not re.search(r"sesame|sk-proj|abcdef|tok\.en", text)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [(b'{"error": {"code": "invalid_api_key"}}', "invalid_api_key"), (b"who are you?", "no code")]
+)
+async def test_a_refusals_code_is_in_the_log(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, body: bytes, code: str
+):
+    server.script(whole(body, status=401))
+    async with upstream(server) as made:
+        await error_of(made)
+    assert f"answered 401 ({code})" in caplog.text
 
 
 async def test_aclosing_a_generator_that_reads_closes_the_socket(server: ScriptedServer):

@@ -19,6 +19,7 @@ from headrace.events import (
     Usage,
 )
 from headrace.transforms.accumulator import Accumulator
+from headrace.transforms.estimate import tokens_of
 from tests.dialects.rendering import START
 from tests.strategies import streams
 
@@ -93,10 +94,19 @@ def test_the_last_usage_counts_wherever_it_stands():
 
 
 @pytest.mark.promise("P27")
-def test_without_a_count_a_token_is_a_delta_or_four_characters():
+def test_without_a_count_everything_that_the_model_wrote_is_estimated():
     assert fed(log()).estimated_output_tokens() == 0
-    assert fed(log(ItemStart(0, "text"), TextDelta(0, "a"), TextDelta(0, "b"))).estimated_output_tokens() == 2
-    assert fed(log(ItemStart(0, "tool_call"), ArgsDelta(0, "x" * 400))).estimated_output_tokens() == 100
+    text, arguments = "The river runs to the sea.", '{"city": "Basel"}'
+    spoken = log(ItemStart(0, "reasoning", name="reasoning_content"), TextDelta(0, text))
+    assert fed(spoken).estimated_output_tokens() == tokens_of(text)
+    called = log(ItemStart(0, "tool_call", name="weather", call_id="c"), ArgsDelta(0, arguments))
+    assert fed(called).estimated_output_tokens() == tokens_of("weather" + arguments)
+
+
+@pytest.mark.promise("P27")
+def test_without_a_count_pieces_that_may_be_tokens_are_tokens():
+    deltas = [TextDelta(0, word) for word in ("The", " river", " runs", " to", " the", " sea", ".")]
+    assert fed(log(ItemStart(0, "text"), *deltas)).estimated_output_tokens() == 7
 
 
 def test_the_first_choice_is_choice_0_even_if_only_another_has_spoken():

@@ -18,7 +18,7 @@ from headrace.engine.folding import folded
 from headrace.engine.idempotency import Claims, IdempotencyKey, claimed_stream
 from headrace.engine.limits import RunningStreams, Slot
 from headrace.engine.measurement import Measurement
-from headrace.engine.observer import Observer
+from headrace.engine.observer import Observer, Observers
 from headrace.engine.order import Order
 from headrace.engine.patience import wait_within
 from headrace.engine.readers import Readers
@@ -28,6 +28,7 @@ from headrace.engine.subscription import Subscription
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
+from headrace.transforms.estimate import input_tokens_of
 
 log = logging.getLogger("headrace.engine")
 
@@ -73,8 +74,8 @@ class Engine:
         self._running = RunningStreams(config.max_running_per_key)
         self._readers = Readers(config.max_readers_per_stream)
         self._claims = Claims(store)
-        self._observers = observers
-        self._reporter = Reporter(store, clock, observers, log_content=config.log_content)
+        self._observer = Observers(observers)
+        self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -160,7 +161,8 @@ class Engine:
         return Started(stream_id, subscription, replayed=False)
 
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
-        request = order.request
+        request, route = order.request, order.route
+        measurement = Measurement(route.source, self._observer, self._clock.monotonic())
         lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
         start = StreamStart(
             id=stream_id,
@@ -169,12 +171,10 @@ class Engine:
             model=request.model,
             dialect=request.dialect,
             params=request.params,
-            input_tokens=request.estimated_input_tokens(),
+            input_tokens=input_tokens_of(request),
             meta=request.metadata,
         )
-        route = order.route
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
-        measurement = Measurement(route.source, self._observers, self._clock.monotonic())
         relay = Relay(job, lease, self._store, self._clock, slot, measurement)
         self._relays[stream_id] = relay
         try:
@@ -221,9 +221,8 @@ class Engine:
 
         def resumed() -> None:
             if relay is not None and relay.terminal is None:
-                relay.measurement.resumed()
-            for observer in self._observers:
-                observer.resumed()
+                relay.measurement.resumes += 1
+            self._observer.resumed()
 
         subscription = Subscription(self._store, stream_id, leave, resumed)
         if relay is not None:
@@ -352,6 +351,8 @@ class Engine:
         while True:
             await self._clock.sleep(self._config.lease_seconds * 0.3)
             for relay in tuple(self._relays.values()):
+                if relay.terminal is not None:  # its lease ended with its log; its provider may still be closing
+                    continue
                 try:
                     await self._store.renew(relay.lease, self._config.lease_seconds)
                 except (Fenced, NotFound) as error:

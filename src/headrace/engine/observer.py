@@ -1,13 +1,18 @@
-"""What the engine tells whoever measures or logs: what happened to streams, never anything per token.
+"""What the engine tells whoever measures or logs: what happened to streams, at most once per read of an upstream.
 
 Observers are called inside the event loop, so they only count and write: none may wait.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
+
 import msgspec
 
 from headrace.events import StreamStart, Terminal, Usage
+
+log = logging.getLogger("headrace.engine")
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -16,6 +21,13 @@ class Source(msgspec.Struct, frozen=True):
     model: str = ""
     """The configured name or pattern, not the one that the caller made up for a wildcard."""
     provider: str = ""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What was asked and what was answered."""
+
+    request: bytes
+    answer: str
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -30,6 +42,7 @@ class Ended(msgspec.Struct, frozen=True):
     at: float
     """Unix time of the end."""
     duration: float
+    """From acceptance to the terminal record."""
     ttft: float | None
     """From acceptance to the first content; None when there was none (P26)."""
     usage: Usage
@@ -39,17 +52,11 @@ class Ended(msgspec.Struct, frozen=True):
     resumes: int
     """Those among them that went on from a position."""
     records: int
-    bytes: int
-    """Size of the log as the store accounts for it."""
+    """Records that the stream wrote."""
+    bytes: int | None
+    """Size of the log as the store accounts for it; None where there is none any more."""
     content: Content | None = None
     """Only where `log_content` allows it (P36)."""
-
-
-class Content(msgspec.Struct, frozen=True):
-    """What was asked and what was answered."""
-
-    request: bytes
-    answer: str
 
 
 class Observer:
@@ -71,4 +78,38 @@ class Observer:
         """A reader goes on from a position."""
 
     def ended(self, stream: Ended) -> None:
-        """A stream has its terminal record."""
+        """A stream has its terminal record, or could not be given one. Told exactly once."""
+
+
+class Observers(Observer):
+    """All of them as one. What one makes of the news is no stream's problem: its failure is logged, and that is all."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def first_content(self, source: Source, ttft: float) -> None:
+        """See `Observer`."""
+        self._tell(lambda each: each.first_content(source, ttft))
+
+    def content(self, source: Source, gap: float, chunks: int) -> None:
+        """See `Observer`."""
+        self._tell(lambda each: each.content(source, gap, chunks))
+
+    def upstream_closed(self, source: Source, seconds: float) -> None:
+        """See `Observer`."""
+        self._tell(lambda each: each.upstream_closed(source, seconds))
+
+    def resumed(self) -> None:
+        """See `Observer`."""
+        self._tell(lambda each: each.resumed())
+
+    def ended(self, stream: Ended) -> None:
+        """See `Observer`."""
+        self._tell(lambda each: each.ended(stream))
+
+    def _tell(self, news: Callable[[Observer], None]) -> None:
+        for each in self._observers:
+            try:
+                news(each)
+            except Exception:
+                log.exception("%s failed", type(each).__name__)

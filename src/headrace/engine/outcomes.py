@@ -1,9 +1,16 @@
-"""Errors as the terminal event that a stream ends with."""
+"""How a stream ends: errors as terminal events, and terminal events as a state and a code."""
 
 from __future__ import annotations
 
+import re
+
 from headrace.errors import HeadraceError, InternalError
-from headrace.events import Failed
+from headrace.events import Cancelled, Failed, Finished, Terminal
+
+OTHER = "other"
+"""Stands for codes that cannot be told from one another, or not be told at all."""
+
+_WORD = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
 def failure(error: HeadraceError) -> Failed:
@@ -28,3 +35,18 @@ def shutdown() -> Failed:
     return Failed(
         code="server_shutdown", message="The server stopped while the model answered.", retryable=True, status=503
     )
+
+
+def outcome(terminal: Terminal) -> tuple[str, str]:
+    """The state, and its code: the finish reason, the error's code, or who cancelled.
+
+    A code is one word. Model servers choose reasons and codes, and may put anything there, also what was said (P36).
+    """
+    match terminal:
+        case Finished(reason):
+            state, code = "finished", reason
+        case Failed(code):
+            state = "failed"
+        case Cancelled(by):
+            state, code = "cancelled", by
+    return state, code if _WORD.fullmatch(code) else OTHER

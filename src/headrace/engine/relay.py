@@ -87,13 +87,18 @@ class Relay:
         self._scope = anyio.CancelScope()
         self._stopped: Terminal | None = None
         self.usage: Usage | None = None
-        """The totals, once the terminal record is written."""
+        """The totals, known just before the terminal record is written."""
         self._reported: Usage | None = None
         self._unconfirmed: Sequence[Record] = ()
         """What was being appended when the append was cut off: it may be in the log, or not."""
         self._readers = 0
         self._grace: Timer | None = None
         self._linger: Timer | None = None
+
+    @property
+    def records(self) -> int:
+        """How many the log has by this relay's hand."""
+        return self._next_seq
 
     async def open(self) -> None:
         """Write record 0: from now on the stream can be read."""
@@ -232,9 +237,12 @@ class Relay:
         if usage is None:
             usage = await counted(self._store, self.job.start, terminal)
             events = (usage, terminal)
+        self.usage = usage
         record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
         await self._store.finish(self.lease, record)
-        self.terminal, self.usage = terminal, usage
+        self._next_seq += 1
+        self.terminal = terminal
+        self.measurement.ended = self._clock.monotonic()
         self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
 
     def cancel(self, by: str) -> None:

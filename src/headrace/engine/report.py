@@ -1,9 +1,8 @@
-"""A stream's end, told to the observers."""
+"""A stream's end, told to the observer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from headrace.engine.clock import Clock
 from headrace.engine.folding import folded
@@ -20,53 +19,50 @@ log = logging.getLogger("headrace.engine")
 class Reporter:
     """Puts together what is known of an ended stream."""
 
-    def __init__(self, store: StreamStore, clock: Clock, observers: Sequence[Observer], *, log_content: bool) -> None:
-        """`log_content`: observers may have what was asked and answered (P36)."""
+    def __init__(self, store: StreamStore, clock: Clock, observer: Observer, *, log_content: bool) -> None:
+        """`log_content`: the observer may have what was asked and answered (P36)."""
         self._store = store
         self._clock = clock
-        self._observers = observers
+        self._observer = observer
         self._log_content = log_content
 
     async def tell(self, relay: Relay, request_id: str | None) -> None:
-        """Let the observers know; what they make of it is not the stream's problem."""
-        try:
-            ended = await self._summary(relay, request_id)
-            for observer in self._observers:
-                observer.ended(ended)
-        except Exception:
-            log.exception("stream %s: its end could not be reported", relay.id)
-
-    async def _summary(self, relay: Relay, request_id: str | None) -> Ended:
+        """Let the observer know, whatever has become of the log. Never raises."""
         start, measured = relay.job.start, relay.measurement
-        records, size = await self._size(relay.id)
-        return Ended(
-            start=start,
-            source=measured.source,
-            upstream_model=relay.job.upstream_model,
-            request_id=request_id,
-            terminal=relay.terminal or shutdown(),
-            at=self._clock.wall(),
-            duration=self._clock.monotonic() - measured.began,
-            ttft=measured.ttft,
-            usage=relay.usage or Usage(start.input_tokens, 0, source="partial"),
-            retries=measured.retries,
-            readers=measured.readers,
-            resumes=measured.resumes,
-            records=records,
-            bytes=size,
-            content=await self._content(relay.id) if self._log_content else None,
+        now = self._clock.monotonic()
+        end = now if measured.ended is None else measured.ended
+        size, content = await self._kept(relay.id)
+        self._observer.ended(
+            Ended(
+                start=start,
+                source=measured.source,
+                upstream_model=relay.job.upstream_model,
+                request_id=request_id,
+                terminal=relay.terminal or shutdown(),
+                at=self._clock.wall() - (now - end),
+                duration=end - measured.began,
+                ttft=measured.ttft,
+                usage=relay.usage or Usage(start.input_tokens, 0, source="partial"),
+                retries=measured.retries,
+                readers=measured.readers,
+                resumes=measured.resumes,
+                records=relay.records,
+                bytes=size,
+                content=content,
+            )
         )
 
-    async def _size(self, stream_id: str) -> tuple[int, int]:
+    async def _kept(self, stream_id: str) -> tuple[int | None, Content | None]:
+        """What the store has of it: the log's size and, where that may be told, its content."""
         try:
-            info = await self._store.status(stream_id)
+            size = (await self._store.status(stream_id)).bytes
+            return size, await self._content(stream_id) if self._log_content else None
         except NotFound:  # deleted while it ran
-            return 0, 0
-        return info.next_seq, info.bytes
+            return None, None
+        except Exception:
+            log.exception("stream %s: its log cannot be read", stream_id)
+            return None, None
 
-    async def _content(self, stream_id: str) -> Content | None:
-        try:
-            answer = (await folded(self._store, stream_id)).answer()
-            return Content(await self._store.request(stream_id), answer.text)
-        except NotFound:
-            return None
+    async def _content(self, stream_id: str) -> Content:
+        answer = (await folded(self._store, stream_id)).answer()
+        return Content(await self._store.request(stream_id), answer.text)

@@ -10,7 +10,7 @@ from typing import Final
 from headrace.config import Config, Model
 from headrace.providers.base import Provider
 from headrace.providers.local import LocalProvider
-from headrace.providers.openai import OpenAIProvider
+from headrace.providers.openai import OpenAIProvider, settings_of
 from headrace.providers.replay import ReplayProvider
 
 __all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
@@ -19,7 +19,8 @@ Factory = Callable[[Model, Config], Provider]
 
 
 def _openai(model: Model, config: Config) -> Provider:
-    return OpenAIProvider(model, config.max_upstream_line_bytes)
+    settings = settings_of(model, log_content=config.log_content)
+    return OpenAIProvider(model, config.max_upstream_line_bytes, settings)
 
 
 def _local(model: Model, config: Config) -> Provider:  # noqa: ARG001 - the embedded model is the one there is

@@ -36,7 +36,7 @@ from headrace.errors import (
     UpstreamUnavailable,
 )
 from headrace.providers.redaction import Redactor
-from headrace.providers.refusals import Refusal, error_of, not_a_stream
+from headrace.providers.refusals import Refusal, complaint_of, error_of, not_a_stream
 
 log = logging.getLogger("headrace.providers")
 
@@ -52,6 +52,8 @@ _WARM_UP_SECONDS = 1.0
 _ERROR_BODY_BYTES = 64 * 1024
 # A server that stops in the middle of its error must not hold the caller's.
 _ERROR_BODY_SECONDS = 5.0
+# Characters of a refusal that one line of the log may have.
+_LONGEST_WORDS = 1000
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
 _LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
@@ -67,6 +69,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for name resolution, TCP and TLS together."""
     drain_seconds: float = 1.0
     """How long the rest of a finished body is waited for, so that its connection can be used again."""
+    log_content: bool = False
+    """Whether a refusal's own words are logged: some repeat there what they were asked (P36)."""
 
 
 class _Line:
@@ -311,13 +315,18 @@ class Upstream:
         if refusal.status == 200:
             raise self._redactor.error(not_a_stream(refusal, accept, self._wall()))
         if refusal.status in (401, 403, 404):
-            # Prompts are never in these, keys are.
-            said = self._redactor.text(refusal.body.decode("utf-8", "replace"))[:1000]
-            log.warning("%s answered %d: %s", self.settings.base_url, refusal.status, said)
+            self._note_refusal(refusal)
         if 300 <= refusal.status < 400:
             target = self._redactor.text(refusal.headers.get("location", "nowhere"))
             log.warning("%s answered %d, a redirect to %s", self.settings.base_url, refusal.status, target)
         raise self._redactor.error(error_of(refusal, self._wall()))
+
+    def _note_refusal(self, refusal: Refusal) -> None:
+        """What is wrong between the two servers is for the operator's log, whatever the caller is told."""
+        said = f"answered {refusal.status} ({complaint_of(refusal).code or 'no code'})"
+        if self.settings.log_content:
+            said += ": " + refusal.body.decode("utf-8", "replace")
+        log.warning("%s %s", self.settings.base_url, self._redactor.text(said)[:_LONGEST_WORDS])
 
     def _note(self, problem: BaseException) -> None:
         """The address is for the operator's log, not for the caller."""

@@ -97,12 +97,14 @@ class OpenAIProvider:
             raise self._redactor.error(problem) from problem.__cause__
 
 
-def settings_of(model: Model) -> HttpSettings:
-    """The HTTP side of a configured model."""
+def settings_of(model: Model, *, log_content: bool = False) -> HttpSettings:
+    """The HTTP side of a configured model; `log_content` as in the configuration."""
     headers = _headers(model)
     if not any(name.lower() == _LEAVING[0] for name, _ in headers):
         headers = (*headers, _LEAVING)
-    return HttpSettings(base_url=model.base_url, headers=headers, connect_timeout=model.connect_timeout)
+    return HttpSettings(
+        base_url=model.base_url, headers=headers, connect_timeout=model.connect_timeout, log_content=log_content
+    )
 
 
 def _headers(model: Model) -> tuple[tuple[str, str], ...]:

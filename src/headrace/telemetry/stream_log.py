@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from headrace.engine.observer import Content, Ended, Observer
+from headrace.engine.outcomes import outcome
 from headrace.events import Failed
-from headrace.telemetry.metrics import outcome
 
 LOGGER = "headrace.streams"
 """Its messages are complete JSON objects: give it a handler without a format of its own."""
@@ -19,6 +18,8 @@ _log = logging.getLogger(LOGGER)
 
 _LONGEST_CONTENT = 65_536
 """Characters of a request, or of an answer, that one line may have."""
+_LONGEST_CHARACTER = 4
+"""Bytes in UTF-8."""
 
 
 class StreamLog(Observer):
@@ -28,7 +29,8 @@ class StreamLog(Observer):
         """See `Observer`."""
         level = logging.WARNING if isinstance(stream.terminal, Failed) else logging.INFO
         if _log.isEnabledFor(level):
-            _log.log(level, "%s", msgspec.json.encode(_line(stream, level)).decode())
+            # ASCII: right in every locale, and no character in it ends a line for anybody.
+            _log.log(level, "%s", json.dumps(_line(stream, level), separators=(",", ":")))
 
 
 def _line(stream: Ended, level: int) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def _line(stream: Ended, level: int) -> dict[str, Any]:
         "event": "stream",
         "id": start.id,
         "request_id": stream.request_id,
-        "key": start.owner,
+        "owner": start.owner,
         "model": start.model,
         "dialect": start.dialect,
         "upstream": f"{stream.source.provider}/{stream.upstream_model}",
@@ -67,9 +69,10 @@ def _line(stream: Ended, level: int) -> dict[str, Any]:
 def _said(stream: Ended, content: Content) -> dict[str, Any]:
     """What `log_content` adds. An error's message is among it: model servers repeat there what they were sent."""
     terminal = stream.terminal
+    request = content.request[: _LONGEST_CONTENT * _LONGEST_CHARACTER].decode("utf-8", "replace")
     return {
         "message": terminal.message if isinstance(terminal, Failed) else None,
-        "request": content.request.decode("utf-8", "replace")[:_LONGEST_CONTENT],
+        "request": request[:_LONGEST_CONTENT],
         "answer": content.answer[:_LONGEST_CONTENT],
     }
 

@@ -32,6 +32,7 @@ from headrace.events import (
     ToolResult,
     Usage,
 )
+from headrace.transforms.estimate import output_tokens_of
 
 
 class _Item:
@@ -44,6 +45,11 @@ class _Item:
         self.pieces: list[str] = []
         self.signature: str | None = None
         self.logprobs: list[msgspec.Raw] = []
+
+    def said(self) -> str:
+        """What the model wrote, the names of tools included."""
+        name = self.start.name if self.start.kind == "tool_call" else None
+        return (name or "") + "".join(self.pieces)
 
     def answer(self) -> AnswerItem:
         return AnswerItem(
@@ -126,9 +132,8 @@ class Accumulator:
         self.usage = step.usage or self.usage
 
     def estimated_output_tokens(self) -> int:
-        """Output tokens where nobody counted: one per delta, or four characters each where deltas are larger."""
-        characters = sum(len(piece) for item in self._items.values() for piece in item.pieces)
-        return max(self._deltas, characters // 4)
+        """Output tokens of everything so far, where nobody counted them."""
+        return output_tokens_of("".join(item.said() for item in self._items.values()), self._deltas)
 
     def answer(self) -> Answer:
         """What the records so far amount to. The first record must have been fed."""
