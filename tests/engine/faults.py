@@ -257,7 +257,8 @@ async def is_deleted(scene: Scene) -> None:
     """By another node: this one is not told."""
     await settle()
     await scene.store.delete(scene.stream_id)
-    await scene.passes(RENEWAL)
+    # A stream that has ended has no lease to lose.
+    await scene.passes(LINGERING if scene.phase == "after-marker" else RENEWAL)
 
 
 async def is_cancelled(scene: Scene) -> None:
