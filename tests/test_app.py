@@ -205,6 +205,10 @@ async def test_the_openapi_document_has_every_route_and_its_parts_fit_together()
         assert item["summary"]
         keys = [(each["in"], each["name"]) for each in item.get("parameters", [])]
         assert len(keys) == len(set(keys))
+    linked = re.findall(
+        r'"parameters": {"stream_id": "\$response.body#/id"}, "operationId": "(\w+)"', json.dumps(document)
+    )
+    assert len(linked) == 4 and set(linked) <= {item["operationId"] for _, item in operations}
     named = set(document["components"]["schemas"])
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))) == named
     assert "HTTPValidationError" not in named, "nothing refers to FastAPI's own validation errors"

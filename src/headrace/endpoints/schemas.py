@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from headrace.endpoints.components import BOOLEAN, STATE, STREAM_ID, TOKEN, Schema, ref
+from headrace.events import RENDER_VERSION
 
 _BODIES: Final = {"openai.chat": "ChatRequest", "native": "NativeRequest"}
 _SSE, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
@@ -91,7 +92,6 @@ def _query(name: str, schema: Schema, description: str, *, required: bool = Fals
     return {"name": name, "in": "query", "description": description, "schema": schema, "required": required}
 
 
-_STREAMED: Final = _reply("The stream, or the answer at its end.", None, _SSE, headers=_OF_A_NEW_STREAM)
 _CREATING: Final = (
     _header("Idempotency-Key", TOKEN, "The same key and body joins the stream that the first request made."),
     _header(
@@ -117,7 +117,7 @@ def documented(dialect: str) -> dict[str, Any]:
 
 
 _FORMAT = _query("format", {"type": "string", "enum": ["native", "openai.chat", "text"]}, "The view.")
-_CURSOR = r"(n1|c1u?|t1)\.(0|[1-9][0-9]{0,11})"
+_CURSOR = rf"(n{RENDER_VERSION}|c{RENDER_VERSION}u?|t{RENDER_VERSION})\.(0|[1-9][0-9]{{0,11}})"
 
 
 def _last_event_id(pattern: str) -> Schema:
