@@ -14,6 +14,7 @@ from benchmarks.soak.wire import Exchange, Request, ask
 from headrace.events import TERMINAL, ArgsDelta, ItemStart, Record, StepStart, StreamStart, decode_record
 
 _LOG: Final = View(NATIVE, "ndjson")
+_READS: Final = 2
 _SURELY_RUNNING_S: Final = 12.0
 _STOPS: Final = {"cancel": "cancelled", "grace=0.5": "cancelled", "grace=2": "cancelled"}
 
@@ -33,6 +34,10 @@ class Stream(Protocol):
 
     def report(self, what: str, detail: str, view: str = "") -> None:
         """Note a violation."""
+        ...
+
+    def was_cut_off(self) -> bool:
+        """Whether the server said that it cut a reader off for not reading."""
         ...
 
     def is_expired(self) -> bool:
@@ -150,12 +155,23 @@ async def _references(stream: Stream, truth: _Truth) -> dict[View, list[bytes]]:
     """An uninterrupted read of every view that somebody read, and of the log itself."""
     found: dict[View, list[bytes]] = {}
     for view in {_LOG, *(reader.view for reader in stream.readers)}:
-        exchange = await _kept(stream, f"/v1/streams/{stream.id}/events?{view.query}", view.accept)
+        exchange = await _uninterrupted(stream, view)
         try:
             found[view] = _reference(stream, truth, view, exchange)
         except Malformed as problem:
             stream.report("a body is malformed", str(problem), view.name)
     return found
+
+
+async def _uninterrupted(stream: Stream, view: View) -> Exchange:
+    """A read of the whole view; where the machine was so slow that it was cut off for not reading, another one."""
+    path = f"/v1/streams/{stream.id}/events?{view.query}"
+    exchange = await _kept(stream, path, view.accept)
+    for _ in range(_READS):
+        if exchange.clean or not stream.was_cut_off():
+            break
+        exchange = await _kept(stream, path, view.accept)
+    return exchange
 
 
 def _reference(stream: Stream, truth: _Truth, view: View, exchange: Exchange) -> list[bytes]:
@@ -266,5 +282,5 @@ async def _check_key(stream: Stream) -> None:
     request = plan.request
     other = Request(request.method, request.path, request.body | {"metadata": {}}, request.headers)
     found = await ask(stream.address, other)
-    if found.status != 422:
+    if found.status != 422 and not stream.is_expired():
         stream.report("another body under the same key", f"status {found.status}")

@@ -38,6 +38,8 @@ class Ledger:
         self.checked = 0
         self.running = 0
         self.readers_now = 0
+        self.lag_s = 0.0
+        """The longest time for which the readers' own process did nothing."""
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.states: Counter[str] = Counter()
         self.faults: dict[str, Counter[str]] = {}

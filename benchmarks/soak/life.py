@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from benchmarks.soak.checks import check
 from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.meters import is_held
+from benchmarks.soak.meters import held_end
 from benchmarks.soak.plan import Plan, Reading
 from benchmarks.soak.reader import Reader
 from benchmarks.soak.servers import WRITE_TIMEOUT_S, Server
@@ -66,6 +66,13 @@ class Life:
             self.ledger.checked += 1
 
     async def _live(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run_to_its_end())
+            for reading in self.plan.observers:
+                if reading.outlasts:
+                    tasks.create_task(self._observe(reading))
+
+    async def _run_to_its_end(self) -> None:
         plan = self.plan
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ask(plan.first, 0.0))
@@ -75,13 +82,9 @@ class Life:
             if plan.shape == "created":  # it may have no reader that sees its end
                 tasks.create_task(self._wait_ended())
             for reading in plan.observers:
-                if not reading.late:
+                if not reading.outlasts:
                     tasks.create_task(self._observe(reading))
         await self._wait_ended()
-        async with asyncio.TaskGroup() as tasks:
-            for reading in plan.observers:
-                if reading.late:
-                    tasks.create_task(self._observe(reading))
 
     async def _ask(self, reading: Reading, delay: float) -> None:
         """Send the request, and be the reader of what it answers."""
@@ -145,9 +148,13 @@ class Life:
 
     async def _observe(self, reading: Reading) -> None:
         await self._known.wait()
+        if reading.late:
+            await self._ended.wait()
+            await asyncio.sleep(reading.delay_s)
+        else:
+            await self._pause(reading.delay_s)
         if not self.id:
             return
-        await (asyncio.sleep(reading.delay_s) if reading.late else self._pause(reading.delay_s))
         reader = Reader(self, reading)
         self.readers.append(reader)
         await reader.run()
@@ -173,6 +180,7 @@ class Life:
         if plan.ending == "delete":
             self.deleted = True
             self._expect(await ask(self.address, Request("DELETE", path)), 204)
+            self._note_end()
             return
         for _ in range(1 + plan.number % 2):  # the second time changes nothing
             self._expect_ended(await ask(self.address, Request("POST", f"{path}/cancel")))
@@ -198,6 +206,7 @@ class Life:
             state = exchange.json()
             if not {"finish_reason", "error", "cancelled_by"} & set(state):
                 self.report("a cancel was answered while the stream ran (P7)", f"{state}")
+            self._note_end()
 
     async def _wait_ended(self) -> None:
         """Return when the stream has ended, whether anybody reads it or not."""
@@ -234,15 +243,22 @@ class Life:
         """See `Stream`."""
         return time.monotonic() - self._ended_at if self._ended.is_set() else 0.0
 
+    def was_cut_off(self) -> bool:
+        """See `checks.Stream`."""
+        self.server.read_log()
+        return self.id in self.server.cut_off
+
     def is_expired(self) -> bool:
         """See `Stream`."""
         self.server.read_log()
         return any(end.is_expired for end in self.server.ended.get(self.id, ()))
 
-    def is_held(self, port: int) -> bool:
+    def still_held(self, port: int) -> str:
         """See `Stream`."""
         cut = self.server.cut_off.get(self.id)
-        return cut is not None and time.monotonic() - cut > WRITE_TIMEOUT_S and is_held(self.address[1], port)
+        if cut is None or time.monotonic() - cut < WRITE_TIMEOUT_S:
+            return ""
+        return held_end(self.address[1], port)
 
     def report(self, what: str, detail: str, view: str = "") -> None:
         """See `Stream`."""

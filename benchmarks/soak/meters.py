@@ -89,20 +89,34 @@ class Connections(NamedTuple):
 
 def connections(server_port: int, upstream_port: int) -> Connections:
     """The server's; a listening socket is none of them."""
-    found = [(local, remote) for local, remote, owned in _rows() if owned and remote]
+    found = [row for row in _rows() if row.is_owned and row.remote]
     return Connections(
-        sum(local == server_port for local, _ in found), sum(remote == upstream_port for _, remote in found)
+        sum(row.local == server_port for row in found), sum(row.remote == upstream_port for row in found)
     )
 
 
-def is_held(server_port: int, client_port: int) -> bool:
-    """Whether the server's process still has its end of a connection."""
-    return any(owned and (local, remote) == (server_port, client_port) for local, remote, owned in _rows())
+def held_end(server_port: int, client_port: int) -> str:
+    """What the server's process still has of a connection, in words; empty when it has nothing of it."""
+    for row in _rows():
+        if row.is_owned and (row.local, row.remote) == (server_port, client_port):
+            return f"state {row.state}, {row.unsent} bytes in the kernel"
+    return ""
 
 
-def _rows() -> list[tuple[int, int, bool]]:
-    """Local port, remote port, and whether a process has the socket: one that was closed is the kernel's alone."""
+class _Row(NamedTuple):
+    """One socket."""
+
+    local: int
+    remote: int
+    state: str
+    """As the kernel writes it: `01` is established."""
+    unsent: int
+    is_owned: bool
+    """Whether a process has it: one that was closed is the kernel's alone."""
+
+
+def _rows() -> list[_Row]:
     if not _TCP.exists():
         return []
     rows = [line.split() for line in _TCP.read_text().splitlines()[1:]]
-    return [(int(row[1][9:], 16), int(row[2][9:], 16), row[9] != "0") for row in rows]
+    return [_Row(int(row[1][9:], 16), int(row[2][9:], 16), row[3], int(row[4][:8], 16), row[9] != "0") for row in rows]

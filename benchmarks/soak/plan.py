@@ -60,6 +60,11 @@ class Reading(NamedTuple):
     """Whether it reads at `/v1/chat/completions/{id}`; that has no `include_usage` and so the stream's own."""
     kind: str = "observer"
 
+    @property
+    def outlasts(self) -> bool:
+        """Whether it goes on when the stream has ended, and nobody waits for it before."""
+        return self.late or self.kind == "stuck"
+
 
 class Plan(NamedTuple):
     """One stream."""
@@ -167,7 +172,8 @@ def _policy(random: Random, shape: Shape, ending: Ending) -> str | None:
         return random.choice(("cancel", "grace=0.5", "grace=2", "continue", None))
     if shape == "whole":  # its default is to cancel, and nobody leaves
         return None
-    return random.choice((None, None, "continue", "grace=20"))
+    # Who only takes the id may not be followed by any reader, or by one that comes after the grace.
+    return random.choice((None, "continue") if shape == "created" else (None, None, "continue", "grace=20"))
 
 
 def _moment(random: Random, recipe: Recipe) -> float:

@@ -44,8 +44,8 @@ class Stream(Protocol):
         """Whether it has ended so long ago that it is not kept any more."""
         ...
 
-    def is_held(self, port: int) -> bool:
-        """Whether the server said that a reader was cut off, and still has the connection to this port."""
+    def still_held(self, port: int) -> str:
+        """What the server has of the connection to this port, though it has said that it cut a reader off."""
         ...
 
 
@@ -112,8 +112,8 @@ class Reader:
         """Read nothing until the server has cut this reader off, then look whether its socket is gone there."""
         while not exchange.ended.done() and not self.stream.given_up():
             await asyncio.wait([exchange.ended], timeout=_LOOK_S)
-        if exchange.stalled and self.stream.is_held(exchange.port):
-            self._report("a reader that was cut off for not reading still has its socket", f"port {exchange.port}")
+        if exchange.stalled and exchange.is_open and (held := self.stream.still_held(exchange.port)):
+            self._report("a reader that was cut off for not reading still has its socket", held)
         exchange.go_on()
 
     def _resumption(self, resume: Resume) -> Request:

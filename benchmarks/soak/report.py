@@ -128,6 +128,7 @@ def _load(result: Result) -> str:
             f"{_sum(counts, 'resumes'):,} ({result.after.metrics.of('headrace_stream_resumes_total'):,} by /metrics)",
         ),
         ("processor", ", ".join(f"{name} {seconds / result.load_s:.0%}" for name, seconds in cpu) + " of a core"),
+        ("longest pause of the readers' own process", f"{ledger.lag_s:.1f} s"),
         ("not looked at to the end, because no longer kept", ledger.expired),
         ("violations", ledger.violated),
         *((f"- {kind}", count) for kind, count in ledger.kinds.most_common()),

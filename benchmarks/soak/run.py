@@ -44,7 +44,7 @@ class Soak:
 
     async def load(self, show: Callable[[Soak, Sample], None]) -> None:
         """Keep so many streams running until time is up, then let those that run come to their end."""
-        sampling = asyncio.ensure_future(self._sample_often(show))
+        watching = [asyncio.ensure_future(self._sample_often(show)), asyncio.ensure_future(self._watch_lag())]
         self._began = time.monotonic()
         options = self.options
         pace = RAMP * options.longest_s / options.streams
@@ -56,7 +56,8 @@ class Soak:
                 self.ledger.running += 1
                 tasks.create_task(Life(self, plan).run())
                 await asyncio.sleep(pace)
-        sampling.cancel()
+        for each in watching:
+            each.cancel()
 
     @property
     def elapsed(self) -> float:
@@ -70,6 +71,13 @@ class Soak:
             self.server.read_log()
             show(self, sample)
             await asyncio.sleep(_SAMPLE_S)
+
+    async def _watch_lag(self) -> None:
+        """How late this process is: while it is, nobody reads, and a reader that does not read is cut off."""
+        while True:
+            due = time.monotonic() + _LOOK_S
+            await asyncio.sleep(_LOOK_S)
+            self.ledger.lag_s = max(self.ledger.lag_s, time.monotonic() - due)
 
     async def sample(self) -> Sample:
         """Look at both processes now."""

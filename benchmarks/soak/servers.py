@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -91,7 +91,7 @@ def scenario(recipes: Sequence[Recipe]) -> dict[str, Any]:
 class Server:
     """One process and what it logs."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, errors: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, url: str, errors: BinaryIO) -> None:
         self.process = process
         parts = urlsplit(url)
         assert parts.hostname is not None and parts.port is not None
@@ -102,7 +102,9 @@ class Server:
         """What the log says of the end of each stream, by its id; there must be one line."""
         self.defects: list[str] = []
         """Lines that must not be in a log."""
-        self._errors = errors.open("rb")
+        self._errors = errors
+        self._begun = b""
+        """A line whose end is not written yet."""
 
     @property
     def pid(self) -> int:
@@ -111,13 +113,14 @@ class Server:
 
     def read_log(self) -> None:
         """Look at what was logged since the last time."""
-        while line := self._errors.readline():
+        *lines, self._begun = (self._begun + self._errors.read()).split(b"\n")
+        for line in lines:
             if line.startswith(_LINE):
                 end = _decode_end(line)
                 self.ended.setdefault(end.id, []).append(end)
             elif found := _CUT.search(line):
                 self.cut_off.setdefault(found[1].decode(), time.monotonic())
-            if any(sign in line for sign in _DEFECTS):
+            elif any(sign in line for sign in _DEFECTS):
                 self.defects.append(line.decode(errors="replace").strip())
 
     async def end(self) -> int | None:
@@ -135,9 +138,9 @@ class Server:
 @asynccontextmanager
 async def started(name: str, options: Sequence[str], directory: Path) -> AsyncGenerator[Server]:
     """`headrace NAME`, once it listens; it does not outlive the context."""
-    errors = directory / f"{name}.txt"
+    log = directory / f"{name}.txt"
     kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
-    with errors.open("wb") as sink:
+    with log.open("wb") as sink, log.open("rb") as errors:
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("headrace")),
             name,
@@ -146,24 +149,20 @@ async def started(name: str, options: Sequence[str], directory: Path) -> AsyncGe
             stdout=asyncio.subprocess.PIPE,
             stderr=sink,
         )
-    try:
-        yield Server(process, await _url(process, errors), errors)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        try:
+            yield Server(process, await _url(process, errors), errors)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
-async def _url(process: asyncio.subprocess.Process, errors: Path) -> str:
+async def _url(process: asyncio.subprocess.Process, errors: BinaryIO) -> str:
     assert process.stdout is not None
     while line := await process.stdout.readline():
         if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
             return found[0].decode()
-    raise SystemExit(f"it did not start: {_text(errors)}")
-
-
-def _text(path: Path) -> str:
-    return path.read_text()
+    raise SystemExit(f"it did not start: {errors.read().decode()}")
 
 
 @asynccontextmanager

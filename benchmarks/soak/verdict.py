@@ -25,12 +25,13 @@ def left(before: Sample, after: Sample) -> dict[str, str]:
 
     Connections to the upstream that wait for the next request are no leak.
     """
-    counts = {word: (look.metrics.of(name) for look in (before, after)) for name, word in _GAUGES.items()}
+    looks = (before, after)
+    counts = {word: [look.metrics.of(name) for look in looks] for name, word in _GAUGES.items()}
     counts |= {
-        "sockets of clients": (look.sockets.of_clients for look in (before, after)),
-        "file descriptors, without the pool": (look.server.fds - look.pool for look in (before, after)),
-        "threads": (look.server.threads for look in (before, after)),
-        "answers of the mock": (look.stats["streams"]["now"] for look in (before, after)),
+        "sockets of clients": [look.sockets.of_clients for look in looks],
+        "file descriptors, without the pool": [look.server.fds - look.pool for look in looks],
+        "threads": [look.server.threads for look in looks],
+        "answers of the mock": [look.stats["streams"]["now"] for look in looks],
     }
     grown = {word: (was, now) for word, (was, now) in counts.items() if now > was}
     return {word: f"{now}, {was} before" for word, (was, now) in grown.items()}

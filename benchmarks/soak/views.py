@@ -15,7 +15,7 @@ DONE: Final = b"[DONE]"
 _ERROR: Final = b'{"error":'
 _ACCEPT: Final = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "plain": "text/plain"}
 _LETTERS: Final = {NATIVE: "n1", CHAT: "c1", TEXT: "t1"}
-_LINE: Final = re.compile(rb"id: [!-~]{1,127}|retry: 2000|data: .+")
+_LINE: Final = re.compile(rb"id: [!-~]{1,127}|retry: 2000|data: [^\r\n]+")
 
 
 class Malformed(Exception):

@@ -14,6 +14,7 @@ import httptools
 GUARD_S: Final = 180.0
 """Longer than any stream may live: an exchange that is not over by then hangs."""
 
+_ESTABLISHED: Final = b"\1"
 _RESET: Final = struct.pack("ii", 1, 0)
 # A connection of small segments has small buffers, also on the loopback: 0.2 MB are then enough to block a writer,
 # which else needs four. The window's size is the smallest that Linux gives.
@@ -130,6 +131,13 @@ class Exchange(asyncio.Protocol):
     def port(self) -> int:
         """This side's."""
         return self._transport.get_extra_info("sockname")[1]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection still is one, whatever is read of it: after a reset its port is soon another's."""
+        found = cast("socket.socket", self._transport.get_extra_info("socket"))
+        option = getattr(socket, "TCP_INFO", None)  # Linux
+        return option is not None and found.getsockopt(socket.IPPROTO_TCP, option, 1) == _ESTABLISHED
 
     def leave(self) -> None:
         """Vanish: a reset, or an end of file."""
