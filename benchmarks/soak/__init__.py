@@ -1,0 +1,10 @@
+"""Soak: 500 streams at a time with faults, cuts and stalls, for ten minutes; nothing lost, nothing leaked.
+
+A real `headrace serve` in front of a real `headrace mock`, on the loopback, bounded in count and time. Every stream is
+drawn from the seed and its number: an answer, a fault of the upstream, readers that are cut, stall, come late or never
+come back, and what is done to it. Each reader is held against an uninterrupted read afterwards, each log against what
+the upstream was told to send, and both processes against what they held before.
+
+`plan` draws, `life` lets a stream happen, `reader` reads, `checks` judges, `run` is the whole; `wire`, `views`,
+`answers` and `faults` are what they need, and `meters` and `report` the figures.
+"""
