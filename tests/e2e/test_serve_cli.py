@@ -68,9 +68,11 @@ class Server:
             return json.load(response)["id"]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """The exit code, and what was logged beside the lines of ended streams."""
         self.process.send_signal(number)
         _, err = self.process.communicate(timeout=20)
-        return self.process.returncode, err
+        lines = err.splitlines(keepends=True)
+        return self.process.returncode, "".join(line for line in lines if not line.startswith('{"time"'))
 
 
 @contextlib.contextmanager
