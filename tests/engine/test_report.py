@@ -212,7 +212,7 @@ async def test_what_a_provider_takes_to_hand_back_its_connection_is_not_the_stre
             await settle()
             ended_at = rig.clock.wall()
             await read_all(started.subscription)
-            rig.clock.advance(1.5)
+            rig.clock.advance(4)
             await settle()
             assert rig.witness.ends == [] and rig.engine.load == Load(1, 1, 0, 0)
             rig.call.stop()

@@ -351,6 +351,8 @@ class Engine:
         while True:
             await self._clock.sleep(self._config.lease_seconds * 0.3)
             for relay in tuple(self._relays.values()):
+                if relay.terminal is not None:  # its lease ended with its log; its provider may still be closing
+                    continue
                 try:
                     await self._store.renew(relay.lease, self._config.lease_seconds)
                 except (Fenced, NotFound) as error:
