@@ -21,6 +21,7 @@ from headrace.providers.openai import OpenAIProvider
 from headrace.providers.redaction import Redactor
 from headrace.providers.refusals import Refusal, error_of, not_a_stream
 from headrace.transports.http import error_response
+from tests.dialects.rendering import frames as rendered
 from tests.fuzz.inputs import cut, head_and_body, parted, single
 from tests.fuzz.logs import check_log, check_second_hand, log_of, terminal_of
 
@@ -97,6 +98,8 @@ def chat_stream(data: bytes) -> None:
     assert _told(same) == _told(error)
     records = log_of(chunks, terminal_of(error))
     check_second_hand(records, check_log(records, seed))
+    sent = rendered(records)
+    assert sum(map(len, sent)) <= 8 * len(body) + 4000 * len(sent), "readers get more than the model server sent"
 
 
 def _streamed(reads: list[bytes], line: int) -> tuple[list[Chunk], HeadraceError | None]:

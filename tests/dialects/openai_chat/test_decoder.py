@@ -358,3 +358,13 @@ def test_arguments_that_are_no_text_are_their_json_as_it_was_written(arguments: 
     said = [event.json for record in records for event in record.events if isinstance(event, ArgsDelta)]
     assert said == [arguments]
     assert f'"arguments": {arguments}'.encode() in frames(records)[0]
+
+
+@pytest.mark.promise("P17", "P24")
+def test_a_long_constant_is_not_said_again_with_every_token():
+    constants = [{"system_fingerprint": "fp_" + "1" * 100_000, "service_tier": "default"}] + [{}] * 50
+    sent = [{"choices": [{"index": 0, "delta": {"content": "a"}}], **fields} for fields in constants]
+    body = frames(records_of(decoded([*(json.dumps(chunk).encode() for chunk in sent), b"[DONE]"])))
+    assert json.loads(body[0])["system_fingerprint"] == constants[0]["system_fingerprint"]
+    assert json.loads(body[1])["service_tier"] == "default"
+    assert sum(map(len, body)) < 120_000

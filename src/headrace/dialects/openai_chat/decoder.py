@@ -33,6 +33,8 @@ from headrace.events import (
 
 NAME = "openai.chat"
 DONE = b"[DONE]"
+_LONGEST_ATTR = 256
+"""Characters of a field that every later chunk of a view repeats: a megabyte would come again with each token."""
 _STRICT = msgspec.json.Decoder(wire.ChunkFrame)
 _USUAL_ROLES = (None, "assistant")
 
@@ -173,13 +175,18 @@ class ChatDecoder:
         )
 
     def _note_attrs(self, frame: wire.ChunkFrame, events: list[Event]) -> None:
-        """Emit the constant vendor fields whose value changed."""
+        """Emit the constant vendor fields whose value changed; one that is long stays with its chunk."""
         said = {"system_fingerprint": frame.system_fingerprint, "service_tier": frame.service_tier}
-        changed = {
-            name: value for name, value in said.items() if value is not UNSET and self._attrs.get(name, UNSET) != value
-        }
-        self._attrs.update(changed)
-        events.append(Attrs(changed))
+        changed: dict[str, str | None] = {}
+        for name, value in said.items():
+            if value is not UNSET and self._attrs.get(name, UNSET) != value:
+                if value is not None and len(value) > _LONGEST_ATTR:
+                    self._unsaid = True
+                else:
+                    changed[name] = value
+        if changed:
+            self._attrs.update(changed)
+            events.append(Attrs(changed))
 
     def _read_choice(self, choice: wire.Choice, events: list[Event]) -> None:
         state = self._choices.get(choice.index)
