@@ -147,6 +147,9 @@ async def test_a_resume_is_a_reader_that_goes_on_from_a_position() -> None:
             (path, {"last-event-id": "c1.2"}),
         ):
             assert (await server.ask("GET", target, None, SSE | headers)).status == 200
+        everything = len((await server.ask("GET", path, None, SSE)).frames())
+        for skip, status in ((everything, 204), (everything + 1, 400)):
+            assert (await server.ask("GET", f"{path}?skip={skip}", None, SSE)).status == status
         assert value(await read(server), "headrace_stream_resumes_total") == 2
 
 

@@ -154,3 +154,13 @@ def test_calls_of_earlier_turns_are_part_of_a_prompt() -> None:
 def test_an_image_is_not_counted_as_the_text_that_carries_it() -> None:
     image = Part("image_url", raw=msgspec.Raw(b'{"image_url": {"url": "data:' + b"A" * 10_000 + b'"}}'))
     assert input_tokens_of(request(Message("user", (image,)))) == 4
+
+
+def test_only_the_beginning_of_a_long_text_is_looked_at_and_all_of_it_counts() -> None:
+    story = "A river runs through the valley. " * 20_000
+    assert tokens_of(story) == pytest.approx(20_000 * 8, rel=0.3)
+    assert tokens_of(story + "more") >= tokens_of(story)
+    whole = request(Message("user", (Part("text", story),)))
+    turns = request(*[Message("user", (Part("text", story[:33_000]),))] * 20)
+    assert input_tokens_of(whole) == pytest.approx(tokens_of(story), rel=0.01)
+    assert input_tokens_of(turns) == pytest.approx(tokens_of(story), rel=0.01)

@@ -135,4 +135,6 @@ async def read_view(
             # Asking again gives the same stream again.
             return error_response(NATIVE, terminal_error(terminal), headers=headers | {"x-should-retry": "false"})
         return Response(status_code=204, headers=headers)
+    if at.position:
+        subscription.resumed()
     return StreamResponse(reader, framing, services.heartbeats, headers=headers)

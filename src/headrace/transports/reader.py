@@ -40,8 +40,6 @@ class Reader:
             InvalidCursor: the cursor is beyond what the log holds, so nobody can have received that much.
         """
         target = self.cursor.position
-        if target:
-            self.subscription.resumed()
         while self.position < target or not self._left:
             records = await self.subscription.available()
             if not records:
