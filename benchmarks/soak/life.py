@@ -13,7 +13,7 @@ from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.meters import held_end
 from benchmarks.soak.plan import Plan, Reading
 from benchmarks.soak.reader import Reader
-from benchmarks.soak.servers import WRITE_TIMEOUT_S, Server
+from benchmarks.soak.servers import RETENTION_S, WRITE_TIMEOUT_S, Server
 from benchmarks.soak.wire import Exchange, Request, ask, begin, over
 
 _POLL_S: Final = 2.5
@@ -248,10 +248,10 @@ class Life:
         self.server.read_log()
         return self.id in self.server.cut_off
 
-    def is_expired(self) -> bool:
+    def kept_for_s(self) -> float:
         """See `Stream`."""
         self.server.read_log()
-        return any(end.is_expired for end in self.server.ended.get(self.id, ()))
+        return min((end.kept_for_s for end in self.server.ended.get(self.id, ())), default=RETENTION_S)
 
     def still_held(self, port: int) -> str:
         """See `Stream`."""

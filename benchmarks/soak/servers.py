@@ -43,9 +43,9 @@ class End(msgspec.Struct, frozen=True):
     code: str
 
     @property
-    def is_expired(self) -> bool:
-        """Whether the stream is not kept any more."""
-        return time.time() - self.time.timestamp() > RETENTION_S - _CLOSE_S
+    def kept_for_s(self) -> float:
+        """How long the stream is still kept."""
+        return self.time.timestamp() + RETENTION_S - _CLOSE_S - time.time()
 
 
 _decode_end = msgspec.json.Decoder(End).decode
