@@ -15,13 +15,12 @@ from benchmarks.soak.comparison import (
 )
 from benchmarks.soak.ledger import difference
 from benchmarks.soak.plan import BRIEF
+from benchmarks.soak.servers import LATE_S
 from benchmarks.soak.views import NATIVE, TEXT, Malformed, View
 from benchmarks.soak.wire import Exchange, Request, ask
 from headrace.events import decode_record
 
 _LOG: Final = View(NATIVE, "ndjson")
-_KEPT_S: Final = 10.0
-"""A request that might come too late would make another stream."""
 _READS: Final = 2
 _SURELY_RUNNING_S: Final = 12.0
 _STOPS: Final = ("cancel", "grace=0.5", "grace=2")
@@ -156,7 +155,7 @@ def _reference(stream: Stream, truth: Truth, view: View, exchange: Exchange) -> 
 async def _check_key(stream: Stream) -> None:
     """The key still leads to the stream, and not with another body (P10)."""
     plan = stream.plan
-    if plan.key is None or plan.number % 2 or stream.kept_for_s() < _KEPT_S:
+    if plan.key is None or plan.number % 2 or stream.kept_for_s() < LATE_S:
         return
     request = plan.request
     other = Request(request.method, request.path, request.body | {"metadata": {}}, request.headers)
