@@ -5,6 +5,7 @@ drawn from the seed and its number: an answer, a fault of the upstream, readers 
 come back, and what is done to it. Each reader is held against an uninterrupted read afterwards, each log against what
 the upstream was told to send, and both processes against what they held before.
 
-`plan` draws, `life` lets a stream happen, `reader` reads, `checks` judges, `run` is the whole; `wire`, `views`,
-`answers` and `faults` are what they need, and `meters` and `report` the figures.
+`plan` draws, with `answers` and `faults`; `life` lets a stream happen, `reader` reads it, over `wire`, in `views`;
+`checks` and `comparison` judge it; `run` starts the `servers` and is the whole, `verdict` judges that; `meters`,
+`ledger`, `result` and `report` are the figures.
 """

@@ -17,7 +17,7 @@ _FRAGMENTS: Final = 6
 """About so many frames a call."""
 _EMPTY: Final = 0.02
 """Of so many answers the text has no word."""
-_LONGEST_GAP_S: Final = 1.5
+_LONGEST_GAP_S: Final = 2.0
 _LONGEST_DRAWN_S: Final = 0.25
 """The mean of an exponential distribution; twenty times that is drawn once in a hundred million times."""
 _CHUNK_WORDS: Final = (1, 1, 1, 1, 2, 5)
@@ -60,7 +60,8 @@ class Recipe(NamedTuple):
 
 def draw_recipe(random: Random, longest_s: float, *, once: bool) -> Recipe:
     """Lengths from nothing to a few hundred tokens, gaps from 4 ms to over a second; `once`: see `draw_fault`."""
-    tokens = 0 if random.random() < _EMPTY else round(3 * 100 ** random.random())
+    fewest = random.choice((2, 12, 12, 12))
+    tokens = 0 if random.random() < _EMPTY else round(fewest * (300 / fewest) ** random.random())
     chunk_words = random.choice(_CHUNK_WORDS)
     frames = -(-tokens // chunk_words)
     fault = draw_fault(random, frames, once=once) if tokens else CLEAN
@@ -69,8 +70,9 @@ def draw_recipe(random: Random, longest_s: float, *, once: bool) -> Recipe:
         reasoning = random.randint(1, 20) if random.random() < 0.25 else 0
         tool_calls = random.randint(1, 3) if random.random() < 0.15 else 0
     frames += reasoning // chunk_words + tool_calls * _FRAGMENTS
-    gap_s = min(random.uniform(0.2, 1.0) * longest_s / max(frames, 1), _LONGEST_GAP_S)
-    ttft = random.choice((0.0, 0.0, 0.05, 0.5, 2.0))
+    gap_s = min(random.uniform(0.4, 1.0) * longest_s / max(frames, 1), _LONGEST_GAP_S)
+    # An answer that never begins is asked for again, and all tries are within the time for the first token.
+    ttft = random.choice((0.0, 0.0, 0.05, 0.5, 2.0)) if fault.exact else 0.0
     return Recipe(tokens, _gap(random, gap_s), ttft, reasoning, tool_calls, chunk_words, ttft + gap_s * frames, fault)
 
 

@@ -94,7 +94,7 @@ def _cut_bytes(random: Random, parts: int) -> Fault:
     return Fault(f"cut-bytes:{size},how={how}", ("failed", "upstream_incomplete"), parts, exact=False, plain=True)
 
 
-KINDS: Final[tuple[Fault | _Draw, ...]] = (
+EARLY: Final[tuple[Fault, ...]] = (
     _early("refuse", "upstream_unavailable"),
     _early("status:500", "upstream_unavailable"),
     _early("status:429,retry-after=100", "upstream_rate_limited"),
@@ -104,6 +104,10 @@ KINDS: Final[tuple[Fault | _Draw, ...]] = (
     _early("wrong-content-type", "upstream_protocol"),
     _early("hang-before-headers", "upstream_ttft_timeout"),
     _early("hang-before-first-token", "upstream_ttft_timeout"),
+)
+"""What ends a stream before it begins."""
+
+KINDS: Final[tuple[Fault | _Draw, ...]] = (
     *(Fault(f"duplicate-frames:{every}", every=every, plain=True) for every in (1, 4)),
     _after("garbage:{n}", "upstream_protocol"),
     _long_line,
@@ -127,7 +131,7 @@ KINDS: Final[tuple[Fault | _Draw, ...]] = (
     Fault("comments; crlf; gzip"),
     _after("bom; cr; cut-frames:{n}", "upstream_incomplete"),
 )
-"""Every fault of the mock at least once, and a few together."""
+"""Every other fault of the mock at least once, and a few together."""
 
 ONCE: Final[tuple[Fault, ...]] = (
     Fault("refuse:first=1"),
@@ -137,7 +141,8 @@ ONCE: Final[tuple[Fault, ...]] = (
 )
 """What a retry gets over; counted by prompt, so only where the request itself asks for it."""
 
-_SHARE: Final = 0.45
+_EARLY_SHARE: Final = 0.05
+_SHARE: Final = 0.4
 _DRIP: Final = Fault("slow-drip:50,8ms")
 _DRIPPED_PARTS: Final = 40
 """Not for longer answers: it is six writes a frame."""
@@ -145,7 +150,10 @@ _DRIPPED_PARTS: Final = 40
 
 def draw_fault(random: Random, parts: int, *, once: bool) -> Fault:
     """Nothing for most; `once`: faults that only the first requests of a prompt meet may be drawn too."""
-    if random.random() >= _SHARE:
+    share = random.random()
+    if share < _EARLY_SHARE:
+        return random.choice(EARLY)
+    if share > _SHARE:
         return CLEAN
     if parts < _DRIPPED_PARTS and random.random() < 1 / len(KINDS):
         return _DRIP

@@ -13,7 +13,7 @@ from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.meters import held_end
 from benchmarks.soak.plan import Plan, Reading
 from benchmarks.soak.reader import Reader
-from benchmarks.soak.servers import WRITE_TIMEOUT_S, Server
+from benchmarks.soak.servers import LATE_S, RETENTION_S, WRITE_TIMEOUT_S, Server
 from benchmarks.soak.wire import Exchange, Request, ask, begin, over
 
 _POLL_S: Final = 2.5
@@ -89,6 +89,8 @@ class Life:
     async def _ask(self, reading: Reading, delay: float) -> None:
         """Send the request, and be the reader of what it answers."""
         await self._pause(delay)
+        if reading.kind == "repeat" and self.kept_for_s() < LATE_S:
+            return
         try:
             if self.plan.shape == "created":
                 self._head(await ask(self.address, self.plan.request))
@@ -198,6 +200,8 @@ class Life:
     def _expect(self, exchange: Exchange, status: int) -> bool:
         if exchange.status == status:
             return True
+        if exchange.status == 404 and self.kept_for_s() <= 0:
+            return False
         self.report("an unexpected status", f"{exchange.status} instead of {status}: {bytes(exchange.body[:300])!r}")
         return False
 
@@ -248,10 +252,10 @@ class Life:
         self.server.read_log()
         return self.id in self.server.cut_off
 
-    def is_expired(self) -> bool:
+    def kept_for_s(self) -> float:
         """See `Stream`."""
         self.server.read_log()
-        return any(end.is_expired for end in self.server.ended.get(self.id, ()))
+        return min((end.kept_for_s for end in self.server.ended.get(self.id, ())), default=RETENTION_S)
 
     def still_held(self, port: int) -> str:
         """See `Stream`."""

@@ -40,8 +40,8 @@ class Stream(Protocol):
         """Since when it has ended; 0 while it runs."""
         ...
 
-    def is_expired(self) -> bool:
-        """Whether it has ended so long ago that it is not kept any more."""
+    def kept_for_s(self) -> float:
+        """How long it is still kept."""
         ...
 
     def still_held(self, port: int) -> str:
@@ -158,7 +158,7 @@ class Reader:
             return
         if status == 204:
             self.end = "over"
-        elif status == 404 and (self.stream.deleted or self.stream.is_expired()):
+        elif status == 404 and (self.stream.deleted or self.stream.kept_for_s() <= 0):
             self.end = "gone"
         elif status >= 400 and exchange.clean:
             self.end, self.code = "refused", _code(exchange)

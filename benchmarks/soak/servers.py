@@ -23,6 +23,8 @@ from benchmarks.soak.plan import BRIEF, MODEL, PAUSING, marker
 
 WRITE_TIMEOUT_S: Final = 3.0
 RETENTION_S: Final = 20.0
+LATE_S: Final = 10.0
+"""A request with a key is not sent when its stream is not kept for so long any more: it might make another one."""
 BRIEF_S: Final = 5.0
 """The total deadline of the model that has a short one."""
 PAUSE: Final = {"backpressure": "pause", "pause_lag": 5, "pause_timeout": 1}
@@ -43,9 +45,9 @@ class End(msgspec.Struct, frozen=True):
     code: str
 
     @property
-    def is_expired(self) -> bool:
-        """Whether the stream is not kept any more."""
-        return time.time() - self.time.timestamp() > RETENTION_S - _CLOSE_S
+    def kept_for_s(self) -> float:
+        """How long the stream is still kept."""
+        return self.time.timestamp() + RETENTION_S - _CLOSE_S - time.time()
 
 
 _decode_end = msgspec.json.Decoder(End).decode

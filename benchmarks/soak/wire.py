@@ -76,6 +76,7 @@ class Exchange(asyncio.Protocol):
         """Done with the head, or with the end of an exchange that has none."""
         self.ended: asyncio.Future[None] = loop.create_future()
         self._manner = manner
+        self._stall_at = manner.stall_at
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._head: bytearray | None = bytearray()
@@ -104,7 +105,7 @@ class Exchange(asyncio.Protocol):
             self._parser.feed_data(data)
         if self.cut:
             self.leave()
-        elif not self.stalled and self._manner.stall_at is not None and self._wire >= self._manner.stall_at:
+        elif self._stall_at is not None and self._wire >= self._stall_at:
             self._stall()
 
     def _past_head(self, head: bytearray, data: bytes) -> bytes:
@@ -118,12 +119,14 @@ class Exchange(asyncio.Protocol):
 
     def _stall(self) -> None:
         self.stalled = True
+        self._stall_at = None
         self._transport.pause_reading()
         if self._manner.stall_s is not None:
             self._loop.call_later(self._manner.stall_s, self.go_on)
 
     def go_on(self) -> None:
-        """Read again."""
+        """Read, and do not stop any more."""
+        self._stall_at = None
         if not self.ended.done() and not self._transport.is_closing():
             self._transport.resume_reading()
 
