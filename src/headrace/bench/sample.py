@@ -1,0 +1,141 @@
+"""Many values of one quantity in bounded memory, and what statistics say about them."""
+
+from __future__ import annotations
+
+import math
+import random
+from array import array
+from collections.abc import Iterable, Sequence
+from operator import mul
+from typing import Final
+
+import msgspec
+
+LIMIT: Final = 65_536
+"""Values kept: half a megabyte. The 99th percentile then still rests on more than 300 of them."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What is said about a sample, in its own unit."""
+
+    count: int
+    mean: float
+    std: float
+    """Of the values themselves: divided by n, as numpy does by default."""
+    min: float
+    max: float
+    median: float
+    percentiles: dict[float, float]
+
+
+class Sample:
+    """Values in the order in which they came.
+
+    Count, mean, standard deviation and extremes are of all values. Percentiles are of those that are kept: all of them
+    up to a limit, then one of every two neighbours, of every four, and so on, each drawn at random. So the kept ones
+    keep their order, and no rhythm of the traffic can make them one-sided.
+    """
+
+    def __init__(self, limit: int = LIMIT, seed: int = 0) -> None:
+        """`limit` is even; `seed` decides which values are kept."""
+        self.count = 0
+        self.kept = array("d")
+        """Those that are not zero by `extend`'s `zeros`."""
+        self.stride = 1
+        """One of so many values is kept."""
+        self._limit = limit
+        self._random = random.Random(seed)
+        self._place = self._chosen = 0
+        self._zeros = 0
+        self._sum = self._squares = 0.0
+        self._min, self._max = math.inf, -math.inf
+
+    def add(self, value: float) -> None:
+        """Take one value."""
+        self.extend((value,))
+
+    def extend(self, values: Sequence[float], zeros: int = 0) -> None:
+        """Take some values, and `zeros` more that are zero and cost nothing."""
+        if zeros:
+            self.count += zeros
+            self._zeros += zeros
+            self._min, self._max = min(self._min, 0.0), max(self._max, 0.0)
+        if not values:
+            return
+        self.count += len(values)
+        self._sum += math.fsum(values)
+        self._squares += sum(map(mul, values, values))
+        self._min, self._max = min(self._min, min(values)), max(self._max, max(values))
+        self._keep(values)
+
+    def _keep(self, values: Sequence[float]) -> None:
+        if self.stride == 1 and len(self.kept) + len(values) < self._limit:
+            self.kept.extend(values)
+            return
+        for value in values:
+            if self.stride == 1 or self._draws():
+                self.kept.append(value)
+                if len(self.kept) == self._limit:
+                    self._halve()
+
+    def _draws(self) -> bool:
+        """Whether the next value is the one that is kept of its neighbours."""
+        if self._place == 0:
+            self._chosen = self._random.randrange(self.stride)
+        drawn = self._place == self._chosen
+        self._place = (self._place + 1) % self.stride
+        return drawn
+
+    def _halve(self) -> None:
+        self.kept = halved(self.kept, self._random)
+        self.stride *= 2
+        self._place = 0
+
+    def summary(self, percentiles: Iterable[float]) -> Summary | None:
+        """Everything at once, because it sorts; None when there is no value."""
+        if not self.count:
+            return None
+        ordered = sorted(self.kept)
+        mean = self._sum / self.count
+        return Summary(
+            count=self.count,
+            mean=mean,
+            std=math.sqrt(max(0.0, self._squares / self.count - mean * mean)),
+            min=self._min,
+            max=self._max,
+            median=self._percentile(ordered, 50),
+            percentiles={percent: self._percentile(ordered, percent) for percent in percentiles},
+        )
+
+    def _percentile(self, ordered: Sequence[float], percent: float) -> float:
+        """Between the two nearest ranks in a straight line, numpy's default."""
+        place = (self.count - 1) * percent / 100
+        below = math.floor(place)
+        low = self._at(ordered, below)
+        if below == place:
+            return low
+        return low + (self._at(ordered, below + 1) - low) * (place - below)
+
+    def _at(self, ordered: Sequence[float], rank: int) -> float:
+        """The value of this rank among all values, the zeros first."""
+        if rank < self._zeros:
+            return 0.0
+        return ordered[(rank - self._zeros) * len(ordered) // (self.count - self._zeros)]
+
+    @property
+    def zeros(self) -> int:
+        """How many were zero by `extend`'s `zeros`."""
+        return self._zeros
+
+
+def halved(values: Sequence[float], chance: random.Random) -> array[float]:
+    """One of every two neighbours, at random; the order stays."""
+    bits = chance.getrandbits(len(values) // 2 or 1)
+    return array("d", (values[2 * pair + ((bits >> pair) & 1)] for pair in range(len(values) // 2)))
+
+
+def thinned(values: Sequence[float], most: int) -> list[float]:
+    """At most so many of them, evenly over their order."""
+    if len(values) <= most:
+        return list(values)
+    return [values[index * len(values) // most] for index in range(most)]
