@@ -10,7 +10,7 @@ from typing import Final
 
 CONFIDENCE: Final = 0.99
 """A comparison asks some ten questions at once; at 95 % every second one would cry wolf."""
-_RESAMPLES: Final = 1_000
+_RESAMPLES: Final = 500
 
 Statistic = Callable[[Sequence[float]], float]
 """Of values in rising order."""

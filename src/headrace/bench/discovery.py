@@ -68,7 +68,7 @@ async def first_model(target: Target, headers: Mapping[str, str], *, insecure: b
         async with asyncio.timeout(_PATIENCE_S):
             status, body = await _get(models, headers, insecure)
     except (OSError, TimeoutError, ProtocolError) as error:
-        raise HeadraceError(f"{models.url}: {error or 'no answer'}; name the model with --model") from None
+        raise HeadraceError(f"{models.url}: {str(error) or 'no answer'}; name the model with --model") from None
     if status != 200:
         raise HeadraceError(f"{models.url}: status {status}: {_said(body)}; name the model with --model")
     try:

@@ -196,7 +196,7 @@ class _ErrorBody(msgspec.Struct):
 def connection_failure(error: OSError) -> tuple[str, str]:
     """The kind of a connection that could not be made, and what to say about it."""
     if isinstance(error, ssl.SSLError):
-        return "tls", f"no secure connection: {error.reason or error}"
+        return "tls", f"no secure connection: {getattr(error, 'verify_message', '') or error}"
     if isinstance(error, ConnectionRefusedError):
         return "refused", "nothing listens there"
     if isinstance(error, ConnectionResetError):

@@ -20,7 +20,7 @@ from headrace.bench.run import Run
 from headrace.bench.sample import Sample, thinned
 
 FORMAT: Final = 1
-KEPT: Final = 2_000
+KEPT: Final = 1_000
 """Values of each quantity that a document keeps, for later comparisons."""
 _BINS_PER_DECADE: Final = 20
 _SHORTEST_GAP_S: Final = 1e-5

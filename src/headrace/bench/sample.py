@@ -40,14 +40,15 @@ class Sample:
         """`limit` is even; `seed` decides which values are kept."""
         self.count = 0
         self.kept = array("d")
-        """Those that are not zero by `extend`'s `zeros`."""
+        """Those that are not among the `zeros`."""
+        self.zeros = 0
+        """How many were only counted, by `extend`."""
         self.stride = 1
         """One of so many values is kept."""
         self._limit = limit
         self._random = random.Random(seed)
         self._place = self._chosen = 0
-        self._zeros = 0
-        self._sum = self._squares = 0.0
+        self._origin = self._sum = self._squares = 0.0
         self._min, self._max = math.inf, -math.inf
 
     def add(self, value: float) -> None:
@@ -56,15 +57,21 @@ class Sample:
 
     def extend(self, values: Sequence[float], zeros: int = 0) -> None:
         """Take some values, and `zeros` more that are zero and cost nothing."""
+        if not self.count:
+            # Squares of differences, not of values: a deviation far below the mean would drown in their digits.
+            self._origin = 0.0 if zeros else values[0] if values else 0.0
         if zeros:
             self.count += zeros
-            self._zeros += zeros
+            self.zeros += zeros
+            self._sum -= zeros * self._origin
+            self._squares += zeros * self._origin**2
             self._min, self._max = min(self._min, 0.0), max(self._max, 0.0)
         if not values:
             return
+        shifted = [value - self._origin for value in values]
         self.count += len(values)
-        self._sum += math.fsum(values)
-        self._squares += sum(map(mul, values, values))
+        self._sum += math.fsum(shifted)
+        self._squares += sum(map(mul, shifted, shifted))
         self._min, self._max = min(self._min, min(values)), max(self._max, max(values))
         self._keep(values)
 
@@ -96,11 +103,11 @@ class Sample:
         if not self.count:
             return None
         ordered = sorted(self.kept)
-        mean = self._sum / self.count
+        shifted = self._sum / self.count
         return Summary(
             count=self.count,
-            mean=mean,
-            std=math.sqrt(max(0.0, self._squares / self.count - mean * mean)),
+            mean=self._origin + shifted,
+            std=math.sqrt(max(0.0, self._squares / self.count - shifted * shifted)),
             min=self._min,
             max=self._max,
             median=self._percentile(ordered, 50),
@@ -118,14 +125,9 @@ class Sample:
 
     def _at(self, ordered: Sequence[float], rank: int) -> float:
         """The value of this rank among all values, the zeros first."""
-        if rank < self._zeros:
+        if rank < self.zeros:
             return 0.0
-        return ordered[(rank - self._zeros) * len(ordered) // (self.count - self._zeros)]
-
-    @property
-    def zeros(self) -> int:
-        """How many were zero by `extend`'s `zeros`."""
-        return self._zeros
+        return ordered[(rank - self.zeros) * len(ordered) // (self.count - self.zeros)]
 
 
 def halved(values: Sequence[float], chance: random.Random) -> array[float]:

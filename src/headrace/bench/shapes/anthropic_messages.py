@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from headrace.bench.prompts import Prompt
-from headrace.bench.shapes.base import Ask, Reading, Shape, reason
+from headrace.bench.shapes.base import NULL, Ask, Reading, Shape, reason
 from headrace.codecs.sse import SSEEvent
 
 
@@ -30,7 +30,7 @@ class _Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     message: _Message | None = None
     usage: _Usage | None = None
-    error: Raw | None = None
+    error: Raw = NULL
 
 
 _decode = msgspec.json.Decoder(_Event).decode
@@ -50,7 +50,7 @@ class _MessagesReading(Reading):
             case "message_stop":
                 self.ended = True
             case "error":
-                self._fail(reason(bytes(read.error) if read.error else event.data))
+                self._fail(reason(event.data if read.error == NULL else bytes(read.error)))
             case _:
                 pass  # ping, the start and the end of a block, and what comes to be
         return False

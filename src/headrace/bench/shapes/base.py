@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from headrace.bench.prompts import Prompt
 from headrace.codecs.sse import SSEEvent
+
+NULL: Final = msgspec.Raw(b"null")
+"""What a field of any kind is when it is not there."""
 
 
 class Ask(msgspec.Struct, frozen=True):

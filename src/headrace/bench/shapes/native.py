@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from headrace.bench.prompts import Prompt
-from headrace.bench.shapes.base import Ask, Reading, Shape
+from headrace.bench.shapes.base import NULL, Ask, Reading, Shape
 from headrace.codecs.sse import SSEEvent
 
 
@@ -18,7 +18,7 @@ class _Said(msgspec.Struct, gc=False):
     text: str = ""
     json: str = ""
     input: int | None = None
-    output: msgspec.Raw | None = None
+    output: msgspec.Raw = NULL
     """A count in `usage`; anything in a tool's result."""
     code: str = ""
     message: str = ""
@@ -47,7 +47,7 @@ class _NativeReading(Reading):
         match said.type:
             case "usage":
                 self.input_tokens = said.input
-                self.output_tokens = None if said.output is None else msgspec.json.decode(said.output, type=int)
+                self.output_tokens = msgspec.json.decode(said.output, type=int | None)
             case "finished":
                 self.ended = True
             case "failed":

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from headrace.bench.prompts import Prompt
-from headrace.bench.shapes.base import Ask, Reading, Shape, reason
+from headrace.bench.shapes.base import NULL, Ask, Reading, Shape, reason
 from headrace.codecs.sse import SSEEvent
 
 
@@ -47,7 +47,7 @@ class _Usage(msgspec.Struct, gc=False):
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: Raw | None = None
+    error: Raw = NULL
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -59,7 +59,7 @@ class _ChatReading(Reading):
             self.ended = True
             return False
         chunk = _decode(event.data)
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if chunk.error is not NULL and chunk.error != NULL:
             self._fail(reason(bytes(chunk.error)))
         usage = chunk.usage
         if usage is not None:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from headrace.bench.prompts import Prompt
-from headrace.bench.shapes.base import Ask, Reading, Shape, reason
+from headrace.bench.shapes.base import NULL, Ask, Reading, Shape, reason
 from headrace.codecs.sse import SSEEvent
 
 # Text, reasoning, its summary, refusals and the arguments of all kinds of tools end so. Audio has another shape.
@@ -24,14 +24,14 @@ class _Usage(msgspec.Struct, gc=False):
 
 class _Response(msgspec.Struct, gc=False):
     usage: _Usage | None = None
-    error: Raw | None = None
+    error: Raw = NULL
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
     delta: Any = None
     response: _Response | None = None
-    error: Raw | None = None
+    error: Raw = NULL
 
 
 _decode = msgspec.json.Decoder(_Event).decode
@@ -43,8 +43,8 @@ class _ResponsesReading(Reading):
         if read.type.endswith(_DELTA):
             return bool(read.delta)
         if read.type in _FAILURES:
-            inner = read.response.error if read.response else read.error
-            self._fail(reason(bytes(inner) if inner else event.data))
+            error = read.response.error if read.response else read.error
+            self._fail(reason(event.data if error == NULL else bytes(error)))
         elif read.type in _ENDS:
             self.ended = True
             usage = read.response and read.response.usage
