@@ -4,10 +4,10 @@ import statistics
 
 import pytest
 
-from headrace.bench.arrivals import arrival_times, opening_times
+from headrace.bench.arrivals import Ramp, arrival_times, opening_times
 
 
-def first(count, rate, burstiness=1.0, seed=0, ramp_up=0.0, strategy="linear"):
+def first(count, rate, burstiness=1.0, seed=0, ramp_up=0.0, strategy: Ramp = "linear"):
     return list(itertools.islice(arrival_times(rate, burstiness, seed, ramp_up, strategy), count))
 
 

@@ -97,7 +97,7 @@ async def _get(target: Target, headers: Mapping[str, str], insecure: bool) -> tu
 async def _connect(target: Target, insecure: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context: ssl.SSLContext | None = tls_context(insecure) if target.tls else None
     name = target.host if context else None
-    return await asyncio.open_connection(target.address, target.port, ssl=context, server_hostname=name)
+    return await asyncio.open_connection(target.address or target.host, target.port, ssl=context, server_hostname=name)
 
 
 def _said(body: bytes) -> str:

@@ -39,10 +39,16 @@ class Asked(msgspec.Struct, frozen=True):
         """
         if len({target.name for target in self.targets}) < len(self.targets):
             raise ConfigError("--target: every target needs a name of its own: NAME=URL")
-        if self.ask.ignore_eos and not self.shape.takes_ignore_eos:
-            raise ConfigError(f"--ignore-eos: the shape {self.shape.name} has no such field")
-        if self.ask.output_len is None and self.shape.needs_output_len:
-            raise ConfigError(f"--output-len: the shape {self.shape.name} needs one")
+        ask, shape = self.ask, self.shape
+        for option, wanted, can in (
+            ("--ignore-eos", ask.ignore_eos, shape.takes_ignore_eos),
+            ("--extra-body", bool(ask.extra), shape.takes_fields),
+            ("--temperature", ask.temperature is not None, shape.takes_fields),
+        ):
+            if wanted and not can:
+                raise ConfigError(f"{option}: the shape {shape.name} has no place for it")
+        if ask.output_len is None and shape.needs_output_len:
+            raise ConfigError(f"--output-len: the shape {shape.name} needs one")
 
 
 async def prepare(asked: Asked) -> Plan:

@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True):
     path: str
     """As it stands in the request line, with the query."""
     address: str = ""
-    """The address to connect to, once it was looked up; empty before."""
+    """The address that `host` was found to have; empty when nobody has looked."""
 
     @property
     def authority(self) -> str:

@@ -51,10 +51,10 @@ app = typer.Typer(add_completion=False)
 
 _EXAMPLES: Final = """[bold]Examples[/]
 headrace bench
-headrace bench --url https://api.openai.com --model gpt-4o-mini --num-prompts 50
+headrace bench --url https://api.openai.com --model gpt-4o --num-prompts 20
 headrace bench --max-concurrency 1,10,50 --duration 30 --html report.html
 headrace bench --request-rate 20 --goodput ttft:200 tpot:50 e2el:2000
-headrace bench --target old=http://a:8000 --target new=http://b:8000 --rounds 5
+headrace bench --target old=http://a:81 --target new=http://b:82 --rounds 5
 headrace bench --json new.json --compare old.json --fail-on-regression
 headrace bench --shape sse --url 'http://h/ask?q={{prompt}}' --text-path text"""
 
@@ -272,8 +272,9 @@ def _save(
     whole = {**found, "comparison": msgspec.to_builtins(comparison)} if comparison else found
     data = msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
     if json == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+        # Not sys.stdout: without a buffer (PYTHONUNBUFFERED) it drops what a pipe does not take at once.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+            stdout.write(data)
     outputs = {Path(json) if json and json != "-" else None: data, saved: data}
     if html is not None:
         outputs[html] = page(found, comparison).encode()

@@ -85,6 +85,8 @@ class Shape(ABC):
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     """Where the key is when it is not said."""
     takes_ignore_eos: ClassVar[bool] = True
+    takes_fields: ClassVar[bool] = True
+    """Whether the body is made of fields, so that others can be added."""
     needs_output_len: ClassVar[bool] = False
     names_models: ClassVar[bool] = True
     """Whether a request names a model, and `GET /v1/models` lists them."""

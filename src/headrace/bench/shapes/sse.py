@@ -77,6 +77,7 @@ class AnySSE(Shape):
     endpoint = "/"
     key_variable = ""
     takes_ignore_eos = False
+    takes_fields = False
     names_models = False
 
     def __init__(self, description: Description) -> None:
