@@ -13,7 +13,7 @@ from headrace.bench.connection import clock
 from headrace.bench.measurement import Measurement
 from headrace.bench.plan import Load
 
-# Drawing takes about a millisecond, in which no byte is read: often enough to be live, too seldom to be measured.
+# Drawing takes a fraction of a millisecond, in which no byte is read: often enough to be live, too seldom to matter.
 _EVERY_S: Final = 0.5
 _BAR: Final = 24
 
