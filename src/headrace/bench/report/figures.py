@@ -74,25 +74,17 @@ def _shares(sample: Sequence[float], edges: Sequence[float]) -> list[tuple[float
 
 
 def gaps(results: Sequence[Result]) -> Figure | None:
-    """How the gaps between chunks are spread; those of no time at all are said and not drawn."""
+    """How the gaps between chunks are spread; those of no time at all have no place on a logarithm."""
     found: list[Line] = []
-    together: list[str] = []
     for number, result in enumerate(results):
         histogram = result["itl_histogram"]
-        drawn = sum(each["count"] for each in histogram["counts"])
-        if drawn:
+        if drawn := sum(each["count"] for each in histogram["counts"]):
             found.append(Line(number, _bins(histogram, drawn)))
-        if histogram["zero"]:
-            share = 100 * histogram["zero"] / (drawn + histogram["zero"])
-            together.append(f"{result['label']}: {percent(share)}")
     if not found:
         return None
     starts = [at for line in found for at, _ in line.points]
-    note = "share of the gaps between two reads"
-    if together:
-        note += f"; chunks that came together with the one before: {', '.join(together)}"
     drawing = steps(found, min(starts), max(starts), Axis(milliseconds), Axis(percent))
-    return Figure("Gaps between chunks", drawing, note)
+    return Figure("Gaps between chunks", drawing, "share of the gaps between two reads")
 
 
 def _bins(histogram: dict[str, Any], total: int) -> list[tuple[float, float]]:

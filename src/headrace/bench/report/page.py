@@ -62,7 +62,7 @@ def _body(document: Document, results: Sequence[dict[str, Any]], comparison: Com
 
 def _about(document: Document) -> str:
     load = document["load"]
-    parts = [document["date"].replace("T", " "), document["backend"]]
+    parts = [document["date"].replace("T", " ").replace("+00:00", " UTC"), document["backend"]]
     parts.append(f"{load['num_prompts']} requests each" if load["num_prompts"] else f"{seconds(load['duration'])} each")
     if load["request_rate"] != "inf":
         parts.append(f"{load['request_rate']:g} requests per second")
@@ -98,7 +98,7 @@ def _notes(document: Document) -> str:
 
 
 def _overview(document: Document, results: Sequence[dict[str, Any]]) -> str:
-    heads = ["Series", "ok", "failed", "req/s", "tok/s out", "chunks/s"]
+    heads = ["Series", "ok", "failed", "req/s", "tok/s", "chunks/s", "in batches"]
     shown = [name for name in ("ttft", "tpot", "e2el") if name in document["metrics"]]
     heads += [f"{name.upper()} {part}" for name in shown for part in ("median", "p99")]
     if document["goodput_ms"]:
@@ -113,11 +113,16 @@ def _overview_row(document: Document, result: dict[str, Any], place: int, shown:
     failed = f'<span class="bad">{result["failed"]}</span>' if result["failed"] else "0"
     cells = [toggle, str(result["completed"]), failed]
     cells += [number(result[name]) for name in ("request_throughput", "output_throughput", "chunk_throughput")]
+    cells.append(_share(result["chunks_in_same_read"], result["total_chunks"]))
     for name in shown:
         cells += [_with_unit(figure(result, statistic, METRICS[name])) for statistic in ("median", "p99")]
     if document["goodput_ms"]:
         cells.append(number(result["request_goodput"]))
     return cells
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count / of:.0%}" if of else number(None)
 
 
 def _with_unit(value: float | None) -> str:
