@@ -47,7 +47,8 @@ class Sample:
         """One of so many values is kept."""
         self._limit = limit
         self._random = random.Random(seed)
-        self._place = self._chosen = 0
+        self._place = 0  # of the next value to be kept among its neighbours
+        self._ahead = 0  # so many values come before it
         self._origin = self._sum = self._squares = 0.0
         self._min, self._max = math.inf, -math.inf
 
@@ -76,27 +77,20 @@ class Sample:
         self._keep(values)
 
     def _keep(self, values: Sequence[float]) -> None:
+        """Keep one of every `stride` values; the cost is that of those which are kept."""
         if self.stride == 1 and len(self.kept) + len(values) < self._limit:
             self.kept.extend(values)
             return
-        for value in values:
-            if self.stride == 1 or self._draws():
-                self.kept.append(value)
-                if len(self.kept) == self._limit:
-                    self._halve()
-
-    def _draws(self) -> bool:
-        """Whether the next value is the one that is kept of its neighbours."""
-        if self._place == 0:
-            self._chosen = self._random.randrange(self.stride)
-        drawn = self._place == self._chosen
-        self._place = (self._place + 1) % self.stride
-        return drawn
-
-    def _halve(self) -> None:
-        self.kept = halved(self.kept, self._random)
-        self.stride *= 2
-        self._place = 0
+        next_one = self._ahead
+        while next_one < len(values):
+            self.kept.append(values[next_one])
+            next_one += self.stride - self._place
+            if len(self.kept) == self._limit:
+                self.kept = halved(self.kept, self._random)
+                self.stride *= 2
+            self._place = self._random.randrange(self.stride)
+            next_one += self._place
+        self._ahead = next_one - len(values)
 
     def summary(self, percentiles: Iterable[float]) -> Summary | None:
         """Everything at once, because it sorts; None when there is no value."""
