@@ -84,7 +84,7 @@ async def test_what_is_only_strange_is_no_failure(fault):
 @pytest.mark.parametrize(("fault", "kind"), FAILURES.items())
 async def test_every_fault_is_counted_as_what_it_is(fault, kind):
     # Only what hangs takes this long; all else is over long before.
-    load = Load(num_prompts=3, timeout=1 if "hang" in fault else 20)
+    load = Load(num_prompts=3, timeout=2 if "hang" in fault else 20)
     async with MockServer(Settings(tokens=TOKENS), parse_faults(fault)) as server:
         found = await measured(server.url, load)
         assert {kind: each.count for kind, each in found.problems.items()} == {kind: 3}

@@ -15,7 +15,7 @@ CHAT = "/v1/chat/completions"
         ("http://h:8000/v1/", "http://h:8000/v1/chat/completions"),
         ("http://h/v1/chat/completions", "http://h/v1/chat/completions"),
         ("https://h/api/openai", "https://h/api/openai/v1/chat/completions"),
-        ("https://h/api/v1?tenant=a", "https://h/api/v1/chat/completions?tenant=a"),
+        ("https://h/api/v1?key=a", "https://h/api/v1/chat/completions"),
         ("http://[::1]:9000", "http://[::1]:9000/v1/chat/completions"),
         ("http://h:80", "http://h/v1/chat/completions"),
         ("https://h:443", "https://h/v1/chat/completions"),
@@ -24,6 +24,12 @@ CHAT = "/v1/chat/completions"
 )
 def test_an_address_may_leave_out_any_part_of_the_endpoint(written, url):
     assert parse_target(written, CHAT).url == url
+
+
+def test_a_query_is_sent_and_not_shown():
+    target = parse_target("https://h/v1?key=a", CHAT)
+    assert target.path == "/v1/chat/completions?key=a"
+    assert "key" not in target.url
 
 
 def test_a_target_is_called_by_its_name_or_by_its_host():

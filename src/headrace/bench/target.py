@@ -35,8 +35,8 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """The whole address."""
-        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path}"
+        """The address for people: without the query, which may hold a key."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path.partition('?')[0]}"
 
     def at(self, path: str) -> Target:
         """Another path of the same server."""
