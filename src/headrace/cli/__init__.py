@@ -1,7 +1,7 @@
 """The `headrace` command.
 
 Exit codes of all commands: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted; `tail` adds 3 for a
-stream that was cancelled. What was asked for goes to stdout, everything else to stderr.
+stream that was cancelled, `bench` 3 for a regression. What was asked for goes to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "tail": "Print a stream as it is written, from any position.",
     "cancel": "Stop a stream.",
     "mock": "Serve a model that answers as fast, as slowly or as badly as it is told.",
+    "bench": "Put a load on streaming endpoints and say how they did.",
 }
 
 _app = typer.Typer(

@@ -1,0 +1,71 @@
+"""One HTTP/1.1 response without a socket: bytes in, body out."""
+
+from __future__ import annotations
+
+import httptools
+
+
+class ProtocolError(Exception):
+    """What came is not HTTP."""
+
+
+class Response:
+    """Reads the response to one request, however its body is delimited: by chunks, a length or the end."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        """0 until the headers are whole; interim responses (1xx) are passed over."""
+        self.headers: dict[str, str] = {}
+        """Names in lower case."""
+        self.complete = False
+        self.reusable = False
+        """Once complete: whether the connection can take another request."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of the body is in this read.
+
+        Raises:
+            ProtocolError: it is not HTTP.
+        """
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.reusable = False
+            if not self.complete:
+                raise ProtocolError(f"the server does not speak HTTP/1.1: {error}") from None
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return body
+
+    def finish(self) -> bool:
+        """Take the end of the connection; return whether the response ends with it as it should."""
+        ends_so = bool(self.status) and not {"content-length", "transfer-encoding"} & self.headers.keys()
+        self.complete = self.complete or ends_so
+        return self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Status and headers are whole."""
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status = status
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, without its framing."""
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        """The response is whole, or it was an interim one."""
+        if self.status:
+            self.complete = True
+            self.reusable = self._parser.should_keep_alive()
+        else:
+            self.headers.clear()
