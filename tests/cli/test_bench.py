@@ -61,7 +61,8 @@ def test_wrong_usage_is_said_in_one_line_and_2(capsys, arguments, words):
 
 
 def test_the_document_has_every_option():
-    names = {name for option in get_command(app).params for name in (*option.opts, *option.secondary_opts)}
+    shown = [option for option in get_command(app).params if not getattr(option, "hidden", False)]
+    names = {name for option in shown for name in (*option.opts, *option.secondary_opts)}
     assert "--max-concurrency" in names
     assert [name for name in names - {"--help"} if f"`{name}" not in DOCUMENT] == []
 

@@ -209,3 +209,5 @@ def test_a_key_reaches_the_server_and_no_document(tmp_path: Path, mock: str):
         done = bench(*arguments, "--json", "-", OPENAI_API_KEY="secret-1")
         assert done.returncode == 0
         assert "secret-1" not in done.stdout + done.stderr
+        for variable, shape, code in (("HEADRACE_API_KEY", "native", 0), ("OPENAI_API_KEY", "native", 1)):
+            assert bench(*arguments, "--shape", shape, **{variable: "secret-1"}).returncode == code

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import math
-import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -70,6 +69,9 @@ def bench(  # noqa: PLR0913 - an option each
     shape: given.ShapeOption = "openai.chat",
     model: given.ModelOption = None,
     api_key: given.KeyOption = None,
+    openai_key: given.OpenAIKeyOption = "",
+    anthropic_key: given.AnthropicKeyOption = "",
+    headrace_key: given.HeadraceKeyOption = "",
     header: given.HeaderOption = None,
     dataset_path: given.DatasetOption = None,
     random_input_len: given.InputLenOption = 128,
@@ -114,6 +116,7 @@ def bench(  # noqa: PLR0913 - an option each
     Exit code: 0 measured, 1 a series without one success, 3 worse than before (--fail-on-regression), 130 interrupted.
     """
     spoken = _shape(shape, Description(parse_path(text_path), end_marker.encode(), method or "", _read(body)))
+    own_key = {"openai": openai_key, "anthropic": anthropic_key, "headrace": headrace_key}.get(spoken.vendor, "")
     addresses = [parse_target(each, endpoint or spoken.endpoint, whole=shape == "sse") for each in target or [url]]
     rate = options.parse_rate(request_rate)
     load = Load(
@@ -134,7 +137,7 @@ def bench(  # noqa: PLR0913 - an option each
         shape=spoken,
         targets=addresses,
         headers=options.parse_headers(header or ()),
-        keys=options.parse_keys(_keys(api_key, spoken), [each.name for each in addresses]),
+        keys=options.parse_keys(api_key or [own_key], [each.name for each in addresses]),
         models=model or (),
         concurrency=_concurrency(max_concurrency, rate),
         ask=Ask("", output_len or None, temperature, ignore_eos, options.parse_body(extra_body)),
@@ -214,13 +217,6 @@ def _read(path: Path | None) -> str:
         return path.read_text(encoding="utf-8") if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--body: {path} cannot be read: {error}") from None
-
-
-def _keys(given_keys: Sequence[str] | None, shape: Shape) -> Sequence[str]:
-    if given_keys:
-        return given_keys
-    key = os.environ.get(shape.key_variable, "") if shape.key_variable else ""
-    return [key] if key else []
 
 
 def _seconds(option: str, text: str) -> float:

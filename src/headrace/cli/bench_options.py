@@ -56,6 +56,10 @@ KeyOption = Annotated[
         help="API key; else $OPENAI_API_KEY, for anthropic.messages $ANTHROPIC_API_KEY, for native $HEADRACE_API_KEY.",
     ),
 ]
+# Only Typer and the configuration read the environment; these three have no other use.
+OpenAIKeyOption = Annotated[str, typer.Option(envvar="OPENAI_API_KEY", hidden=True)]
+AnthropicKeyOption = Annotated[str, typer.Option(envvar="ANTHROPIC_API_KEY", hidden=True)]
+HeadraceKeyOption = Annotated[str, typer.Option(envvar="HEADRACE_API_KEY", hidden=True)]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(

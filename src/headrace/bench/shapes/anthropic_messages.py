@@ -69,7 +69,7 @@ class AnthropicMessages(Shape):
 
     name = "anthropic.messages"
     endpoint = "/v1/messages"
-    key_variable = "ANTHROPIC_API_KEY"
+    vendor = "anthropic"
     needs_output_len = True
 
     def headers(self, api_key: str) -> dict[str, str]:

@@ -82,8 +82,8 @@ class Shape(ABC):
     name: ClassVar[str]
     endpoint: ClassVar[str]
     """The path on a server's own address."""
-    key_variable: ClassVar[str] = "OPENAI_API_KEY"
-    """Where the key is when it is not said."""
+    vendor: ClassVar[str] = "openai"
+    """Whose key is shown when none was said; empty: nobody's."""
     takes_ignore_eos: ClassVar[bool] = True
     takes_fields: ClassVar[bool] = True
     """Whether the body is made of fields, so that others can be added."""

@@ -63,7 +63,7 @@ class Native(Shape):
 
     name = "native"
     endpoint = "/v1/streams"
-    key_variable = "HEADRACE_API_KEY"
+    vendor = "headrace"
     takes_ignore_eos = False
 
     def body(self, prompt: Prompt, ask: Ask) -> bytes:

@@ -75,7 +75,7 @@ class AnySSE(Shape):
 
     name = "sse"
     endpoint = "/"
-    key_variable = ""
+    vendor = ""
     takes_ignore_eos = False
     takes_fields = False
     names_models = False
