@@ -23,7 +23,7 @@ class Options(msgspec.Struct, frozen=True):
     streams: int = 500
     seed: int = 1
     longest_s: float = 32.0
-    """The longest answer. A quarter more, and the retention, are `MARK_S`: later, memory would not be steady by then."""
+    """The longest answer. A quarter more, and the retention, are `MARK_S`; later, memory is not steady by then."""
 
     @property
     def judges_memory(self) -> bool:
