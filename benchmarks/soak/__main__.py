@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=500, help="running at a time")
     parser.add_argument("--seed", type=int, default=1, help="decides every stream, and what happens to it")
-    parser.add_argument("--longest", type=float, default=40.0, metavar="SECONDS", help="of an answer")
+    parser.add_argument("--longest", type=float, default=32.0, metavar="SECONDS", help="of an answer")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/soak.md")
     given = parser.parse_args()
     options = Options(given.minutes * 60, given.streams, given.seed, given.longest)

@@ -70,7 +70,7 @@ def draw_recipe(random: Random, longest_s: float, *, once: bool) -> Recipe:
         reasoning = random.randint(1, 20) if random.random() < 0.25 else 0
         tool_calls = random.randint(1, 3) if random.random() < 0.15 else 0
     frames += reasoning // chunk_words + tool_calls * _FRAGMENTS
-    gap_s = min(random.uniform(0.4, 1.0) * longest_s / max(frames, 1), _LONGEST_GAP_S)
+    gap_s = min(random.uniform(0.6, 1.0) * longest_s / max(frames, 1), _LONGEST_GAP_S)
     # An answer that never begins is asked for again, and all tries are within the time for the first token.
     ttft = random.choice((0.0, 0.0, 0.05, 0.5, 2.0)) if fault.exact else 0.0
     return Recipe(tokens, _gap(random, gap_s), ttft, reasoning, tool_calls, chunk_words, ttft + gap_s * frames, fault)

@@ -33,6 +33,7 @@ class _Expired(Exception):
 async def check(stream: Stream) -> None:
     """Hold everything that was seen of a stream against the truth."""
     stream.ledger.endings[stream.plan.ending] += 1
+    stream.ledger.shapes[stream.plan.shape] += 1
     if not stream.id:
         if stream.plan.ending != "leave":  # nobody was told, and it may have gone before it was looked for
             stream.report("a stream without an id", f"{stream.made}")

@@ -47,6 +47,7 @@ class Ledger:
         self.readers: dict[str, Counter[str]] = {}
         """By the reader's kind: what became of it, its resumes, cuts and stalls."""
         self.endings: Counter[str] = Counter()
+        self.shapes: Counter[str] = Counter()
         self.expired = 0
         """Streams whose retention was over before everything was looked at: the machine was too slow."""
         self.cut_off: set[str] = set()

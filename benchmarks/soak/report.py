@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.result import JUDGED_S, MARK_S, Result, Sample
-from benchmarks.soak.servers import RETENTION_S, WRITE_TIMEOUT_S
+from benchmarks.soak.result import MARK_S, Result, Sample
+from benchmarks.soak.servers import BRIEF_S, RETENTION_S, WRITE_TIMEOUT_S
 
 _STATES = ("finished", "failed", "cancelled", "deleted")
 _READER_COLUMNS = ("readers", "resumes", "cuts", "stalls", "cut off", "frames")
@@ -66,6 +66,8 @@ def markdown(result: Result) -> str:
 however they had ended.
 
 ## By what went wrong upstream
+
+A failure without a fault is that of the model with a `total_timeout` of {BRIEF_S:g} s.
 
 {_faults(result)}
 
@@ -145,9 +147,12 @@ def _faults(result: Result) -> str:
 
 
 def _outcomes(result: Result) -> str:
-    endings = ", ".join(f"{name} {count}" for name, count in sorted(result.ledger.endings.items()))
     rows = [(state, code, count) for (state, code), count in sorted(result.ledger.outcomes.items())]
-    return f"{_grid(('state', 'code or by whom', 'streams'), rows)}\n\nPlanned: {endings}."
+    words = [
+        f"{title}: {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}."
+        for title, counts in (("Meant to end", result.ledger.endings), ("Made as", result.ledger.shapes))
+    ]
+    return "\n\n".join([_grid(("state", "code or by whom", "streams"), rows), *words])
 
 
 def _readers(result: Result) -> str:
@@ -160,7 +165,8 @@ def _readers(result: Result) -> str:
 
 
 def _leaks(result: Result) -> str:
-    looks = (result.before, _nearest(result.samples, MARK_S), result.samples[-1], result.after)
+    ends = (MARK_S, result.options.seconds)
+    looks = (result.before, *(_nearest(result.samples, at) for at in ends), result.after)
     rows: list[Sequence[object]] = [(word, *(look.metrics.of(name) for look in looks)) for word, name in _GAUGES]
     rows += [
         ("sockets of clients", *(look.sockets.of_clients for look in looks)),
@@ -182,7 +188,7 @@ def _nearest(samples: Sequence[Sample], at_s: float) -> Sample:
 
 
 def _memory(result: Result) -> str:
-    if result.options.seconds < JUDGED_S:
+    if not result.options.judges_memory:
         return "The run was too short to say anything about memory."
     steps = " ".join(
         f"{_nearest(result.samples, at).server.rss_mb:.0f}" for at in range(0, int(result.options.seconds) + 1, 60)

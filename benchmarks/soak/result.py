@@ -13,8 +13,7 @@ MARK_S: Final = 60.0
 """From when on the memory must not grow any more."""
 AROUND_S: Final = 5.0
 """A figure of memory is the median of this long before and after its time."""
-JUDGED_S: Final = 180.0
-"""A shorter run says nothing about memory."""
+_JUDGED_S: Final = 180.0
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -23,8 +22,13 @@ class Options(msgspec.Struct, frozen=True):
     seconds: float = 600.0
     streams: int = 500
     seed: int = 1
-    longest_s: float = 40.0
-    """The longest answer; with the retention this must not be over `MARK_S`, or memory is not steady by then."""
+    longest_s: float = 32.0
+    """The longest answer. A quarter more, and the retention, are `MARK_S`; later, memory is not steady by then."""
+
+    @property
+    def judges_memory(self) -> bool:
+        """Whether it is long enough to say anything about memory, and for idle connections to be closed after it."""
+        return self.seconds >= _JUDGED_S
 
 
 class Sample(msgspec.Struct, frozen=True):

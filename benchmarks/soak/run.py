@@ -23,8 +23,8 @@ from benchmarks.soak.verdict import judge, left
 RAMP: Final = 0.25
 """All streams run after so much of the longest answer's time."""
 _SAMPLE_S: Final = 2.0
-_LOOKS: Final = 60
-"""So often it is looked whether anything is left, at most; half a second between two."""
+_LOOKS: Final = 180
+"""So often it is looked whether anything is left, at most: for longer than an idle connection is kept."""
 _LOOK_S: Final = 0.5
 _FILES: Final = 65536
 
@@ -97,7 +97,7 @@ class Soak:
         """The first look at which nothing is left, or the last one."""
         sample = await self.sample()
         for _ in range(_LOOKS):
-            if not left(before, sample):
+            if not left(before, sample, pooled=not self.options.judges_memory):
                 break
             await asyncio.sleep(_LOOK_S)
             sample = await self.sample()

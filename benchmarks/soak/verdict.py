@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.result import JUDGED_S, Result, Sample
+from benchmarks.soak.result import Result, Sample
 from benchmarks.soak.servers import Server
 
 _GROWTH: Final = 0.10
@@ -20,16 +20,17 @@ _GAUGES: Final = {
 }
 
 
-def left(before: Sample, after: Sample) -> dict[str, str]:
+def left(before: Sample, after: Sample, *, pooled: bool) -> dict[str, str]:
     """What is there after a run that was not there before it; empty when nothing leaked.
 
-    Connections to the upstream that wait for the next request are no leak.
+    `pooled`: connections to the upstream that wait for the next request, as they do for a minute, are no leak.
     """
     looks = (before, after)
     counts = {word: [look.metrics.of(name) for look in looks] for name, word in _GAUGES.items()}
     counts |= {
         "sockets of clients": [look.sockets.of_clients for look in looks],
-        "file descriptors, without the pool": [look.server.fds - look.pool for look in looks],
+        "sockets to the upstream": [look.sockets.to_upstream - pooled * look.pool for look in looks],
+        "file descriptors": [look.server.fds - pooled * look.pool for look in looks],
         "threads": [look.server.threads for look in looks],
         "answers of the mock": [look.stats["streams"]["now"] for look in looks],
     }
@@ -40,7 +41,7 @@ def left(before: Sample, after: Sample) -> dict[str, str]:
 def judge(result: Result, server: Server, exit_code: int | None) -> None:
     """Note what does not hold."""
     ledger = result.ledger
-    for word, detail in left(result.before, result.after).items():
+    for word, detail in left(result.before, result.after, pooled=not result.options.judges_memory).items():
         ledger.violation(f"leaked: {word}", detail)
     for line in server.defects[:_MOST_LINES]:
         ledger.violation("a defect in the server's log", line)
@@ -48,7 +49,7 @@ def judge(result: Result, server: Server, exit_code: int | None) -> None:
         ledger.violation("the server did not end in order", f"exit code {exit_code}")
     for what, detail in _lost(result, server):
         ledger.violation(what, detail)
-    if result.options.seconds >= JUDGED_S and result.growth > _GROWTH:
+    if result.options.judges_memory and result.growth > _GROWTH:
         detail = f"{result.first_rss_mb:.0f} MB after a minute, {result.last_rss_mb:.0f} MB at the end"
         ledger.violation("memory grows", detail)
 
