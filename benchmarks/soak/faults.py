@@ -111,8 +111,6 @@ KINDS: Final[tuple[Fault | _Draw, ...]] = (
     *(Fault(f"duplicate-frames:{every}", every=every, plain=True) for every in (1, 4)),
     _after("garbage:{n}", "upstream_protocol"),
     _long_line,
-    _long_line,
-    _long_line,
     _after(f"long-line:{TOO_LONG_LINE},after={{n}}", "upstream_protocol"),
     _after("hang-between-tokens:{n}", "upstream_idle_timeout"),
     _after("error-frame:{n}", "upstream_error"),
