@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.bench.connection import tls_context
 from headrace.bench.exchange import connection_failure
-from headrace.bench.response import ProtocolError, Response
+from headrace.codecs.http_response import ProtocolError, Response
 from headrace.bench.shapes.base import reason
 from headrace.bench.target import Target
 from headrace.errors import HeadraceError

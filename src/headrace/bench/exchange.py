@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from headrace.bench.outcome import Outcome
-from headrace.bench.response import ProtocolError, Response
+from headrace.codecs.http_response import ProtocolError, Response
 from headrace.bench.shapes.base import Reading, reason
 from headrace.codecs.sse import LineTooLong, SSEDecoder
 

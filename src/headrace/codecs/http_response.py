@@ -5,14 +5,15 @@ from __future__ import annotations
 import httptools
 
 
-class ProtocolError(Exception):
+class ProtocolError(ValueError):
     """What came is not HTTP."""
 
 
 class Response:
     """Reads the response to one request, however its body is delimited: by chunks, a length or the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bodiless: bool = False) -> None:
+        """`bodiless`: the request was a HEAD, whose answer ends with its headers, whatever they say (RFC 9112 6.3)."""
         self.status = 0
         """0 until the headers are whole; interim responses (1xx) are passed over."""
         self.headers: dict[str, str] = {}
@@ -20,6 +21,7 @@ class Response:
         self.complete = False
         self.reusable = False
         """Once complete: whether the connection can take another request."""
+        self._bodiless = bodiless
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
 
@@ -57,6 +59,9 @@ class Response:
         status = self._parser.get_status_code()
         if status >= 200:
             self.status = status
+            if self._bodiless:
+                self.complete = True
+                self.reusable = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, without its framing."""

@@ -1,6 +1,6 @@
 import pytest
 
-from headrace.bench.response import ProtocolError, Response
+from headrace.codecs.http_response import ProtocolError, Response
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde"
