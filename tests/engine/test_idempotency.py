@@ -14,11 +14,12 @@ from headrace.errors import IdempotencyKeyReused, LogFull
 from headrace.events import Chunk, StepStart
 from headrace.stores.memory import MemoryStore
 from tests.engine.rig import CANCEL, CONTINUE, OPENING, OWNER, Rig, node, order, read_all, settle, words
+from tests.stores.waiting import WaitingStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P10")]
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """As a store across a network: every call takes a few turns, before and after it happens."""
 
     refuse_first = False

@@ -15,8 +15,8 @@ from headrace.engine.observer import Source
 from headrace.errors import Overloaded, UpstreamUnavailable
 from headrace.events import ArgsDelta, Chunk, ItemStart, TextDelta
 from headrace.stores.base import Lease
-from headrace.stores.memory import MemoryStore
 from tests.engine.rig import OPENING, OWNER, SOURCE, Rig, Witness, marker, node, read_all, settle, words
+from tests.stores.waiting import WaitingStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P26")]
 
@@ -156,7 +156,7 @@ async def test_retries_and_the_waits_between_them_are_in_the_time_to_the_first_t
         assert (rig.witness.ends[0].ttft, rig.witness.ends[0].retries) == (46, 2)
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Takes its time for every new stream."""
 
     gate = anyio.Event()

@@ -14,7 +14,6 @@ from headrace.engine.outcomes import outcome
 from headrace.errors import Fenced, Overloaded, StoreError, UpstreamUnavailable
 from headrace.events import Failed, Finished, Record, Usage
 from headrace.stores.base import Lease, StreamInfo
-from headrace.stores.memory import MemoryStore
 from tests.engine.rig import (
     CANCEL,
     CONTINUE,
@@ -30,6 +29,7 @@ from tests.engine.rig import (
     settle,
     words,
 )
+from tests.stores.waiting import WaitingStore
 
 pytestmark = pytest.mark.anyio
 
@@ -170,7 +170,7 @@ async def test_a_stream_that_runs_when_the_server_stops_is_told() -> None:
         assert outcome(told.terminal) == ("failed", "server_shutdown")
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Its `acquire` waits for the test."""
 
     gate = anyio.Event()
@@ -308,7 +308,7 @@ async def test_an_observer_that_fails_harms_no_stream_and_no_other_observer(capl
     }
 
 
-class FailingStore(MemoryStore):
+class FailingStore(WaitingStore):
     """Fails where it is told to."""
 
     failing = ""

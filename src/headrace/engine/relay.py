@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import anyio
 import msgspec
@@ -36,7 +37,7 @@ from headrace.events import (
     Usage,
 )
 from headrace.messages import Request
-from headrace.providers.base import Provider
+from headrace.providers.base import Provider, Pushing
 from headrace.stores.base import Lease, StreamStore
 
 log = logging.getLogger("headrace.relay")
@@ -152,32 +153,63 @@ class Relay:
             await self._clock.sleep(wait)
 
     async def _attempt(self) -> None:
-        chunks = self.job.provider.stream(self.job.request, self.job.upstream_model)
+        provider, request, model = self.job.provider, self.job.request, self.job.upstream_model
         self.asking = True
         try:
-            async with aclosing(chunks):
-                async for batch in chunks:
-                    await self._take(batch)
+            if isinstance(provider, Pushing):
+                await provider.push(request, model, self._take)
+            else:
+                await self._iterate(provider.stream(request, model))
         finally:
             self.asking = False
         if self.terminal is None:
             raise InternalError("The provider stopped without saying how.")
 
-    async def _take(self, batch: Sequence[Chunk]) -> None:
-        """What one read of the upstream brought."""
+    async def _iterate(self, chunks: AsyncGenerator[list[Chunk], None]) -> None:
+        async with aclosing(chunks):
+            async for batch in chunks:
+                pending = self._take(batch)
+                if pending is not None:
+                    await pending
+
+    def _take(self, batch: Sequence[Chunk]) -> Coroutine[Any, Any, None] | None:
+        """What one read of the upstream brought; gives back what has to be done before the next read.
+
+        Not a coroutine, because most batches are done when it returns: this is called for every token.
+        """
+        if self._stopped is not None:  # this task has been cancelled and has not run since
+            return None
         self._answered = self._answered or bool(batch)
         says = self.measurement.note(batch, self._clock.monotonic())
-        await self._append(batch)
+        records = self._records(batch)
+        if not self._store.append_now(self.lease, self._next_seq, records):
+            return self._take_waiting(batch, records, says)
+        self._next_seq += len(records)
         self.has_content |= says
+        return self._after(batch)
+
+    async def _take_waiting(self, batch: Sequence[Chunk], records: Sequence[Record], says: bool) -> None:
+        await self._append_records(records)
+        self.has_content |= says
+        pending = self._after(batch)
+        if pending is not None:
+            await pending
+
+    def _after(self, batch: Sequence[Chunk]) -> Coroutine[Any, Any, None] | None:
+        """What has to be done once a batch is in the log."""
         step = _step_end(batch)
         if step is not None:
-            # The marker ends the stream (P6); the provider may still hand its connection back.
-            self._reported = step.usage
-            with anyio.CancelScope(shield=True):
-                await self._finish(Finished(step.finish))
-            self._linger = self._clock.call_later(LINGER, self._scope.cancel)
-        elif self._backpressure is not None:
-            await self._relieve(self._backpressure)
+            return self._end(step)
+        if self._backpressure is not None and self._backpressure.holds(self._next_seq):
+            return self._relieve(self._backpressure)
+        return None
+
+    async def _end(self, step: StepEnd) -> None:
+        """The marker ends the stream (P6); the provider may still hand its connection back."""
+        self._reported = step.usage
+        with anyio.CancelScope(shield=True):
+            await self._finish(Finished(step.finish))
+        self._linger = self._clock.call_later(LINGER, self._scope.cancel)
 
     async def _relieve(self, backpressure: Backpressure) -> None:
         """Do not read on while readers are too far behind (P23)."""
@@ -188,11 +220,15 @@ class Relay:
             self._deadlines.paused = False
 
     async def _append(self, batch: Sequence[Chunk]) -> None:
+        await self._append_records(self._records(batch))
+
+    def _records(self, batch: Sequence[Chunk]) -> list[Record]:
         at_ms = int(self._clock.wall() * 1000)
-        seq = self._next_seq
-        records = [Record(number, at_ms, chunk.events, chunk.raw) for number, chunk in enumerate(batch, seq)]
+        return [Record(number, at_ms, chunk.events, chunk.raw) for number, chunk in enumerate(batch, self._next_seq)]
+
+    async def _append_records(self, records: Sequence[Record]) -> None:
         self._unconfirmed = records
-        await self._store.append(self.lease, seq, records)
+        await self._store.append(self.lease, self._next_seq, records)
         self._appended(records)
 
     def _appended(self, records: Sequence[Record]) -> None:

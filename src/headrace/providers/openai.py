@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from headrace.codecs import DEFAULT_MAX_BYTES, LineTooLong
 from headrace.codecs.sse import SSEDecoder
@@ -11,7 +13,8 @@ from headrace.dialects.openai_chat import ChatDecoder, chunks_of, write_request
 from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol
 from headrace.events import Chunk
 from headrace.messages import Request
-from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Upstream
+from headrace.providers.base import Take
+from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Reply, Upstream
 from headrace.providers.redaction import Redactor
 
 _PATH = "/chat/completions"
@@ -51,14 +54,12 @@ class OpenAIProvider:
             HeadraceError: as `Upstream.post` before the stream.
             UpstreamError: in the stream, what the server said; `UpstreamIncomplete` without the terminal marker.
         """
-        body = write_request(request, model, stream=not self._force)
         decoder = ChatDecoder(self.name, model)
-        async with self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM) as reply:
+        async with self._asked(request, model) as reply:
             if self._force:
-                answer = await reply.read_all(self._max_line)
-                yield self._whole(answer, decoder)
+                yield self._whole(await reply.read_all(self._max_line), decoder)
                 return
-            frames = SSEDecoder(max_line_bytes=self._max_line, max_event_bytes=self._max_line)
+            frames = self._frames()
             while data := await reply.read():
                 chunks, error = self._decode(data, frames, decoder)
                 if chunks:
@@ -68,7 +69,38 @@ class OpenAIProvider:
                 if decoder.closed:
                     await reply.drain(self._upstream.settings.drain_seconds)
                     return
-        raise UpstreamIncomplete("The model server closed the stream without [DONE], its terminal marker.")
+        raise _incomplete()
+
+    async def push(self, request: Request, model: str, take: Take) -> None:
+        """The same, handed on as it arrives: see `Pushing.push`."""
+        decoder = ChatDecoder(self.name, model)
+        async with self._asked(request, model) as reply:
+            if self._force:
+                pending = take(self._whole(await reply.read_all(self._max_line), decoder))
+                if pending is not None:
+                    await pending
+                return
+            frames = self._frames()
+
+            def consume(data: bytes) -> Coroutine[Any, Any, None] | None:
+                chunks, error = self._decode(data, frames, decoder)
+                pending = take(chunks) if chunks else None
+                if error is not None or decoder.closed:
+                    return _ended(pending, error)
+                return pending
+
+            while await reply.feed(consume):
+                if decoder.closed:
+                    await reply.drain(self._upstream.settings.drain_seconds)
+                    return
+        raise _incomplete()
+
+    def _asked(self, request: Request, model: str) -> AbstractAsyncContextManager[Reply]:
+        body = write_request(request, model, stream=not self._force)
+        return self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM)
+
+    def _frames(self) -> SSEDecoder:
+        return SSEDecoder(max_line_bytes=self._max_line, max_event_bytes=self._max_line)
 
     def _decode(
         self, data: bytes, frames: SSEDecoder, decoder: ChatDecoder
@@ -95,6 +127,18 @@ class OpenAIProvider:
             return chunks_of(answer, decoder)
         except HeadraceError as problem:
             raise self._redactor.error(problem) from problem.__cause__
+
+
+async def _ended(pending: Coroutine[Any, Any, None] | None, error: HeadraceError | None) -> None:
+    """What the last batch left to do, then the error that came after it."""
+    if pending is not None:
+        await pending
+    if error is not None:
+        raise error
+
+
+def _incomplete() -> UpstreamIncomplete:
+    return UpstreamIncomplete("The model server closed the stream without [DONE], its terminal marker.")
 
 
 def settings_of(model: Model, *, log_content: bool = False) -> HttpSettings:

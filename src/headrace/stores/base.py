@@ -73,6 +73,13 @@ class StreamStore(Protocol):
         """
         ...
 
+    def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
+        """The same without waiting, where the store can do that; False, and nothing done, where it cannot.
+
+        Raises what `append` raises.
+        """
+        ...
+
     async def finish(self, lease: Lease, record: Record) -> None:
         """Append the terminal record and close the log, in one step (P3). A second call is a no-op."""
         ...

@@ -84,6 +84,14 @@ class MemoryStore:
 
     async def append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
         """Append what the log does not have yet; one wake-up for the whole batch."""
+        self._append(lease, first_seq, records)
+
+    def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
+        """Append at once: nothing here ever waits."""
+        self._append(lease, first_seq, records)
+        return True
+
+    def _append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
         stream = self._leased(lease)
         if stream.ended_at is not None:
             raise Fenced(f"Stream {lease.id} has ended.")
