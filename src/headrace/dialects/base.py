@@ -21,8 +21,12 @@ from headrace.messages import Request
 class View(Protocol):
     """One reader's position in the fold; `fold` and `encode` together are `render(state, record)`.
 
-    They are two so that a resume can `fold` its way to a position without encoding a single frame.
+    They are two so that a resume can `fold` its way to a position without encoding a single frame. A copy of a view
+    is another fold at the same place.
     """
+
+    plain: bool
+    """Whether every frame counts one and none has a name: `size` and `event` need not be asked."""
 
     def fold(self, record: Record) -> list[Any]:
         """Advance by one record and return its frames, not yet encoded. Records come in order from seq 0."""

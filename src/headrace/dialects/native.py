@@ -62,6 +62,8 @@ _encode = msgspec.json.encode
 class NativeView:
     """The identity fold."""
 
+    plain = True
+
     def fold(self, record: Record) -> list[Record]:
         """The record itself."""
         return [record]

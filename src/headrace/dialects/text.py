@@ -15,6 +15,8 @@ from headrace.messages import Request
 class TextView:
     """A fold that keeps the text items of choice 0; frames are UTF-8 bytes."""
 
+    plain = False
+
     def __init__(self) -> None:
         self._items: set[int] = set()
 

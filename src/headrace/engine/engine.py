@@ -224,7 +224,7 @@ class Engine:
                 relay.measurement.resumes += 1
             self._observer.resumed()
 
-        subscription = Subscription(self._store, stream_id, leave, resumed)
+        subscription = Subscription(self._store, stream_id, leave, resumed, self._readers.shared(stream_id))
         if relay is not None:
             relay.attach(subscription)
         return subscription

@@ -6,7 +6,7 @@ every implementation passes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -37,6 +37,18 @@ class StreamInfo(msgspec.Struct, frozen=True):
     ended_ms: int | None
     bytes: int
     """Size of the log as the store accounts for it."""
+
+
+class Follower(Protocol):
+    """Somebody who is told of a log's growth in the turn of the event loop in which it grows. Must not raise."""
+
+    def take(self, records: Sequence[Record]) -> None:
+        """These follow those before, without a gap; they are in the store."""
+        ...
+
+    def lost(self, problem: Exception) -> None:
+        """There will be no more, because the stream was removed; told at most once."""
+        ...
 
 
 class StreamStore(Protocol):
@@ -90,6 +102,14 @@ class StreamStore(Protocol):
 
     async def wait(self, stream_id: str, after: int) -> None:
         """Return once the log has a record with `seq > after`, or has ended. At once when that is so already."""
+        ...
+
+    def follow(self, stream_id: str, after: int, follower: Follower) -> Callable[[], None] | None:
+        """Tell `follower` of all records after `after` as they are appended, until the returned function is called.
+
+        None, and nothing is done, where the log has records after `after` already, has ended or is gone, or where the
+        store cannot tell without waiting: then `read` and `wait`.
+        """
         ...
 
     async def status(self, stream_id: str) -> StreamInfo:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap
 from headrace.events import Cancelled, Failed, Record, Terminal
-from headrace.stores.base import Lease, StreamInfo, StreamState
+from headrace.stores.base import Follower, Lease, StreamInfo, StreamState
 from headrace.stores.weight import weigh
 
 # Bytes that an empty stream takes with its places in the indexes, measured with tracemalloc.
@@ -109,6 +109,8 @@ class MemoryStore:
                 raise LogFull(f"All streams together have reached {self._max_bytes} bytes (max_log_bytes).")
             self._extend(stream, records, size)
         stream.leased_until = self._now() + stream.ttl
+        if records:
+            stream.tell()
 
     async def finish(self, lease: Lease, record: Record) -> None:
         """Append the terminal record and close the log, in one step."""
@@ -126,11 +128,27 @@ class MemoryStore:
         self._ended_bytes += stream.cost
         self._cancels.drop(stream.id)
         self._drop_expired()
+        stream.tell()
 
     async def read(self, stream_id: str, after: int, limit: int) -> Sequence[Record]:
         """Records with `seq > after` in order, at most `limit`."""
         start = max(after + 1, 0)
         return self._find(stream_id).records[start : start + limit]
+
+    def follow(self, stream_id: str, after: int, follower: Follower) -> Callable[[], None] | None:
+        """Tell of what is appended."""
+        stream = self._live(stream_id)
+        if stream is None or stream.ended_at is not None or len(stream.records) != after + 1:
+            return None
+        place = _Place(stream.records, follower)
+        stream.followers.append(place)
+
+        def stop() -> None:
+            place.over = True
+            if place in stream.followers:
+                stream.followers.remove(place)
+
+        return stop
 
     async def wait(self, stream_id: str, after: int) -> None:
         """Suspend until there is something to read after `after`, or nothing will ever be."""
@@ -262,8 +280,6 @@ class MemoryStore:
         log.extend(records)
         stream.bytes += size
         self._bytes += size
-        if stream.readers:
-            stream.readers.wake()
 
     def _make_room(self, size: int) -> bool:
         """Evict the oldest ended streams until `size` bytes fit; evict none when they would not fit even then."""
@@ -293,6 +309,8 @@ class MemoryStore:
         self._cancels.drop(stream.id)
         stream.removed = True
         stream.readers.wake()
+        for place in tuple(stream.followers):
+            place.follower.lost(_not_found(stream.id))
 
     def _sweep_claims(self, now: float) -> None:
         """Look at the oldest claims in turn: what ran out goes, the first that still holds goes to the back."""
@@ -332,6 +350,27 @@ class _Waiters:
         self._futures.clear()
 
 
+class _Place:
+    """How far one follower has been told."""
+
+    __slots__ = ("_log", "_told", "follower", "over", "waits")
+
+    def __init__(self, log: list[Record], follower: Follower) -> None:
+        self.follower = follower
+        self.over = False
+        self.waits = False
+        self._log = log
+        self._told = len(log)
+
+    def tell(self) -> None:
+        """Tell what has not been told."""
+        self.waits = False
+        records = self._log[self._told :]
+        self._told += len(records)
+        if records and not self.over:
+            self.follower.take(records)
+
+
 class _Stream:
     """One log with its lease and its readers."""
 
@@ -341,6 +380,7 @@ class _Stream:
         "created_ms",
         "ended_at",
         "epoch",
+        "followers",
         "id",
         "leased_until",
         "owner",
@@ -365,8 +405,22 @@ class _Stream:
         self.records: list[Record] = []
         self.bytes = 0
         self.readers = _Waiters()
+        self.followers: list[_Place] = []
         self.cancel_requested = False
         self.removed = False
+
+    def tell(self) -> None:
+        """Let everybody know that the log has grown."""
+        if self.readers:
+            self.readers.wake()
+        places = self.followers
+        if len(places) == 1:
+            places[0].tell()
+            return
+        for place in places:  # each of them takes its time, and others have theirs in between
+            if not place.waits:
+                place.waits = True
+                asyncio.get_running_loop().call_soon(place.tell)
 
     @property
     def cost(self) -> int:

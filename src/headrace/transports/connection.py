@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 import anyio
 from starlette.responses import Response
@@ -19,6 +20,30 @@ ABORT = "headrace.abort"
 It takes effect at once: what the client has not received by then is lost, in the server and in the kernel. It may be
 called at any time and any number of times, and does nothing once the connection is gone.
 """
+
+DIRECT = "headrace.direct"
+"""An extension of ASGI: where the server offers it, `scope["extensions"][DIRECT]` is a `Direct`."""
+
+
+class Direct(Protocol):
+    """The request's connection without ASGI's messages, each of which passes half a dozen wrappers and a task."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client has not taken yet what it was written; an ASGI `send` then waits until it has."""
+        ...
+
+    def write(self, body: bytes) -> None:
+        """Write a piece of the body, framed as the head has announced; nothing once the connection is gone.
+
+        Only after the head and before the end of the body, and not while a `send` waits.
+        """
+        ...
+
+    def watch(self, gone: Callable[[], object]) -> bool:
+        """Call back once when the client goes, instead of `receive`; False where the request has not all arrived."""
+        ...
+
 
 WRITE_BYTES = 256 * 1024
 """The most bytes of one write; a longer body is several, so that the deadline of a write asks the same of any reader.
@@ -36,7 +61,9 @@ class Connection:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, heartbeats: Heartbeats, stream_id: str) -> None:
         """`stream_id` is for the log. The request's body must have been read: what is left of it is thrown away."""
-        self._abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
+        extensions = scope.get("extensions", {})
+        self._abort: Callable[[], None] | None = extensions.get(ABORT)
+        self._direct: Direct | None = extensions.get(DIRECT)
         self._receive = receive
         self._send = send
         self._heartbeats = heartbeats
@@ -52,7 +79,8 @@ class Connection:
         """
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._watch)
+                if self._direct is None or not self._direct.watch(self._tasks.cancel_scope.cancel):
+                    self._tasks.start_soon(self._watch)
                 self._heartbeats.add(self)
                 whole = await work(self)
                 self.heartbeat = None
@@ -74,6 +102,23 @@ class Connection:
         for begin in range(0, len(body), WRITE_BYTES):
             piece = body[begin : begin + WRITE_BYTES]
             await self._put({"type": "http.response.body", "body": piece, "more_body": True})
+
+    @property
+    def direct(self) -> bool:
+        """Whether `write_now` can be called."""
+        return self._direct is not None and self._beating is None
+
+    def write_now(self, body: bytes) -> bool:
+        """Write a piece of the body without waiting, of a length as `BATCH_BYTES`, where the connection is `direct`.
+
+        Returns:
+            Whether the client has taken it. If not, the next call must be `write`, which waits until it has.
+        """
+        direct = self._direct
+        assert direct is not None
+        self.last_write = self._heartbeats.clock.monotonic()
+        direct.write(body)
+        return not direct.paused
 
     async def answer(self, response: Response) -> bool:
         """Send a response of one body, which is whole then; its own `__call__` would leave it outside the deadline."""
@@ -97,8 +142,12 @@ class Connection:
     def beat(self) -> None:
         """Show life: see `Idle.beat`."""
         self.last_write = self._heartbeats.clock.monotonic()
-        if self.heartbeat is not None:
+        if self.heartbeat is None:
+            return
+        if self._direct is None:
             self._tasks.start_soon(self._beat)
+        elif not self.writing and not self._direct.paused:
+            self._direct.write(self.heartbeat)
 
     async def _beat(self) -> None:
         if self.writing or self.heartbeat is None or self._beating is not None:  # frames came first, and say more

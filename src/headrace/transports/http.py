@@ -19,6 +19,7 @@ from headrace.engine.subscription import Subscription
 from headrace.errors import HeadraceError, NotFound, StreamCancelled
 from headrace.events import Answer, Cancelled, Failed, Finished, Terminal
 from headrace.transforms.accumulator import Accumulator
+from headrace.transports.broadcast import Broadcast
 from headrace.transports.connection import Connection
 from headrace.transports.framing import BATCH_BYTES, Framing
 from headrace.transports.heartbeat import Heartbeats
@@ -106,6 +107,8 @@ class StreamResponse(Response):
         if refusal is not None:
             return await connection.answer(refusal)
         await connection.start(self.status_code, self.raw_headers)
+        if self._framing.opening:
+            await connection.write(self._framing.opening)
         connection.heartbeat = self._framing.heartbeat
         try:
             return await self._pump(connection)
@@ -131,13 +134,18 @@ class StreamResponse(Response):
         return error_response(self._reader.dialect, terminal_error(terminal), headers=self._extra)
 
     async def _pump(self, connection: Connection) -> bool:
-        reader = self._reader
+        """Write what there is, and let it be written with the others' what comes, for as long as that goes well."""
+        reader, framing = self._reader, self._framing
         while frames := await reader.next():
             while frames:
-                body, taken = self._framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
+                body, taken = framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
                 await connection.write(body)
                 reader.advance(frames[:taken])
                 frames = frames[taken:]
+            if connection.direct:
+                broadcast = Broadcast.of(reader, framing)
+                if broadcast is not None:
+                    await broadcast.serve(reader, connection)
         return reader.terminal is not None and reader.dialect.clean_end(reader.terminal)
 
 

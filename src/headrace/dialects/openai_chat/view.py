@@ -120,6 +120,8 @@ def text_key(kind: ItemKind, name: str | None) -> str:
 class ChatView:
     """One fold of the log; `include_usage` is its only parameter. A delta of an item that never began says nothing."""
 
+    plain = True
+
     def __init__(self, params: str) -> None:
         self._include_usage = INCLUDE_USAGE in params
         self._top: dict[str, Any] = {}

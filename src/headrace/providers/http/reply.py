@@ -104,7 +104,7 @@ class Reply:
             return
         try:
             pending = consume(body)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - told to the reader, who raises it
             self._broken = problem
         else:
             if pending is None:

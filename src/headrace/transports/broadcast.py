@@ -1,0 +1,123 @@
+"""One fold and one rendering for all readers that have caught up on the same view of a stream.
+
+Such a reader needs no task of its own to be woken for each token: what is appended is folded, encoded once and written
+to every connection in the turn of the event loop in which it arrives. A reader whose connection does not take what it
+was written goes on by itself from there, and may come back when it has caught up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.events import Record, Terminal
+from headrace.transports.connection import Connection
+from headrace.transports.framing import BATCH_BYTES, Framing
+from headrace.transports.reader import Reader
+
+_MOST = 64
+"""Readers of one broadcast: writing to one takes some 10 µs, and between two broadcasts others have their turn."""
+
+
+class Broadcast:
+    """The readers of one view at one place of the log: its end."""
+
+    def __init__(self, reader: Reader, framing: Framing) -> None:
+        """Begin where this reader is; its view is the broadcast's from now on."""
+        self._key = _key(reader, framing)
+        self._framing = framing
+        self._view = reader.view
+        self._position = reader.position
+        self._after = reader.subscription.after
+        self._shared: dict[object, object] = reader.subscription.shared
+        self._readers: dict[Reader, tuple[Connection, asyncio.Future[None]]] = {}
+        self._stop = reader.subscription.follow(self)
+
+    @classmethod
+    def of(cls, reader: Reader, framing: Framing) -> Broadcast | None:
+        """The broadcast that a reader can join; None when it is behind, or its store needs waiting."""
+        if not reader.at_head:
+            return None
+        found = reader.subscription.shared.get(_key(reader, framing))
+        if isinstance(found, Broadcast) and found._takes(reader):
+            return found
+        made = cls(reader, framing)
+        if made._stop is None:
+            return None
+        made._shared[made._key] = made
+        return made
+
+    def _takes(self, reader: Reader) -> bool:
+        return self._stop is not None and len(self._readers) < _MOST and self._after == reader.subscription.after
+
+    async def serve(self, reader: Reader, connection: Connection) -> None:
+        """Let a reader be written to until it has to go on by itself.
+
+        Raises:
+            NotFound: the stream was deleted.
+        """
+        left = asyncio.get_running_loop().create_future()
+        self._readers[reader] = (connection, left)
+        try:
+            await left
+        finally:
+            self._readers.pop(reader, None)
+            self._close_if_empty()
+
+    def _close_if_empty(self) -> None:
+        if self._readers or self._stop is None:
+            return
+        self._stop()
+        self._stop = None
+        if self._shared.get(self._key) is self:
+            del self._shared[self._key]
+
+    def take(self, records: Sequence[Record]) -> None:
+        """What was appended: see `Follower.take`."""
+        try:
+            self._write(records)
+        except Exception as problem:  # noqa: BLE001 - whoever appends must not suffer; each reader's task raises it
+            self.lost(problem)
+
+    def lost(self, problem: Exception) -> None:
+        """The log is gone: see `Follower.lost`."""
+        for _, left in self._readers.values():
+            if not left.done():
+                left.set_exception(problem)
+        self._readers.clear()
+        self._close_if_empty()
+
+    def _write(self, records: Sequence[Record]) -> None:
+        view = self._view
+        frames: list[Any] = []
+        for record in records:
+            frames += view.fold(record)
+        self._after = records[-1].seq
+        terminal = records[-1].terminal
+        while frames:
+            body, taken = self._framing.encode(view, frames, self._position, BATCH_BYTES)
+            self._position += taken if view.plain else sum(map(view.size, frames[:taken]))
+            frames = frames[taken:]
+            for reader, (connection, _) in tuple(self._readers.items()):
+                if not connection.write_now(body):
+                    self._release(reader, frames, terminal)
+        for reader in tuple(self._readers):
+            reader.subscription.took(self._after)
+            if terminal is not None:
+                self._release(reader, frames, terminal)
+
+    def _release(self, reader: Reader, frames: list[Any], terminal: Terminal | None) -> None:
+        """Let a reader go on by itself: from here, with these frames still to be written."""
+        _, left = self._readers.pop(reader)
+        # After the end nothing is folded any more; and the last one takes the view with it.
+        view = copy.deepcopy(self._view) if self._readers and terminal is None else self._view
+        reader.go_on(view, self._position, self._after, frames, terminal)
+        if not left.done():
+            left.set_result(None)
+        self._close_if_empty()
+
+
+def _key(reader: Reader, framing: Framing) -> object:
+    return (reader.dialect.name, reader.cursor.params, framing.key)
