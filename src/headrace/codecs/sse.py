@@ -80,6 +80,8 @@ class SSEDecoder:
             LineTooLong: a limit is broken. Events that were complete before it are returned first, then this and every
                 later call raises.
         """
+        if self._between_frames and len(data) <= self._unchecked and _is_single(data):
+            return [SSEEvent(data[6:-2], "", self.last_event_id)]
         if self._failure:
             raise LineTooLong(self._failure)
         events: list[SSEEvent] = []
@@ -103,6 +105,11 @@ class SSEDecoder:
         cut_field = bool(self._line) and self._line[0] != _COLON
         self.pending = self._open or cut_field or bool(self._head)
         self._drop()
+
+    @property
+    def _between_frames(self) -> bool:
+        """Whether the next byte begins a frame, and nothing before has any influence on it."""
+        return not (self._line or self._open or self._after_cr or self._failure) and self._head is None
 
     def _drop(self) -> None:
         self._line = bytearray()
@@ -209,6 +216,13 @@ class SSEDecoder:
             self._data = None
         self._event = ""
         self._open = False
+
+
+def _is_single(data: bytes) -> bool:
+    """Whether a read is one frame of one `data: ` line, as that of nearly every token is."""
+    return (
+        data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and _CR not in data
+    )
 
 
 def _data_frames(block: bytes, last_id: str) -> list[SSEEvent]:

@@ -85,31 +85,42 @@ class Observers(Observer):
     """All of them as one. What one makes of the news is no stream's problem: its failure is logged, and that is all."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = tuple(observers)
+        """Who does not override a method is not asked: `content` is told for every token."""
+        observers = tuple(observers)
+        self._first_content = [each.first_content for each in observers if _wants(each, Observer.first_content)]
+        self._content = [each.content for each in observers if _wants(each, Observer.content)]
+        self._upstream_closed = [each.upstream_closed for each in observers if _wants(each, Observer.upstream_closed)]
+        self._resumed = [each.resumed for each in observers if _wants(each, Observer.resumed)]
+        self._ended = [each.ended for each in observers if _wants(each, Observer.ended)]
 
     def first_content(self, source: Source, ttft: float) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.first_content(source, ttft))
+        _tell(self._first_content, source, ttft)
 
     def content(self, source: Source, gap: float, chunks: int) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.content(source, gap, chunks))
+        _tell(self._content, source, gap, chunks)
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.upstream_closed(source, seconds))
+        _tell(self._upstream_closed, source, seconds)
 
     def resumed(self) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.resumed())
+        _tell(self._resumed)
 
     def ended(self, stream: Ended) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.ended(stream))
+        _tell(self._ended, stream)
 
-    def _tell(self, news: Callable[[Observer], None]) -> None:
-        for each in self._observers:
-            try:
-                news(each)
-            except Exception:
-                log.exception("%s failed", type(each).__name__)
+
+def _wants(observer: Observer, method: Callable[..., None]) -> bool:
+    return getattr(type(observer), method.__name__) is not method
+
+
+def _tell(observers: Iterable[Callable[..., None]], *news: object) -> None:
+    for each in observers:
+        try:
+            each(*news)
+        except Exception:
+            log.exception("%s failed", type(getattr(each, "__self__", each)).__name__)

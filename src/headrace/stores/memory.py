@@ -248,7 +248,9 @@ class MemoryStore:
         return stream
 
     def _leased(self, lease: Lease) -> _Stream:
-        stream = self._find(lease.id)
+        stream = self._streams.get(lease.id)
+        if stream is None or stream.ended_at is not None:
+            stream = self._find(lease.id)
         if stream.epoch != lease.epoch:
             raise Fenced(f"Another producer has taken stream {lease.id} over.")
         return stream

@@ -91,15 +91,16 @@ class Broadcast:
 
     def _write(self, records: Sequence[Record]) -> None:
         view = self._view
-        frames: list[Any] = []
-        for record in records:
-            frames += view.fold(record)
+        if len(records) == 1:
+            frames = view.fold(records[0])
+        else:
+            frames = [frame for record in records for frame in view.fold(record)]
         self._after = records[-1].seq
         terminal = records[-1].terminal
         while frames:
             body, taken = self._framing.encode(view, frames, self._position, BATCH_BYTES)
             self._position += taken if view.plain else sum(map(view.size, frames[:taken]))
-            frames = frames[taken:]
+            frames = frames[taken:] if taken < len(frames) else []
             for reader, (connection, _) in tuple(self._readers.items()):
                 if not connection.write_now(body):
                     self._release(reader, frames, terminal)

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 from headrace.codecs import NOT_JSON
 from headrace.dialects.openai_chat import wire
 from headrace.dialects.openai_chat.errors import in_band_error
+from headrace.dialects.openai_chat.pattern import Pattern
 from headrace.dialects.openai_chat.tool_calls import OpenCall, ToolCalls
 from headrace.errors import HeadraceError, UpstreamProtocol
 from headrace.events import (
@@ -75,12 +76,17 @@ class ChatDecoder:
         """Whether one of them is not the fragment's own."""
         self._unsaid = False
         """Whether the frame says something that its events do not."""
+        self._pattern = Pattern()
         self.closed = False
 
     def feed(self, data: bytes) -> Chunk | None:
         """Decode one frame's data: see `Decoder.feed`."""
         if self.closed:
             return None
+        text = self._pattern.text_in(data)
+        if text:
+            self._frames += 1
+            return Chunk((TextDelta(self._pattern.item, text),))
         if data == DONE:
             return self._done()
         if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
@@ -93,14 +99,16 @@ class ChatDecoder:
             frame = _tolerant(data)
             self._unsaid = True
         else:
-            chunk = self._more_text(frame)
-            if chunk is not None:
-                return chunk
+            delta = self._more_text(frame)
+            if delta is not None:
+                self._pattern.learn(data, delta)
+                return Chunk((delta,))
+        self._pattern.forget()
         events = self._events(frame)
         raw = self._raw(data) if self._unsaid else None
         return Chunk(tuple(events), raw) if events or raw is not None else None
 
-    def _more_text(self, frame: wire.ChunkFrame) -> Chunk | None:
+    def _more_text(self, frame: wire.ChunkFrame) -> TextDelta | None:
         """The frame of nearly every token: text for the item that is open, and nothing else. A third less time."""
         choices = frame.choices
         if choices is None or len(choices) != 1 or frame.usage is not None:
@@ -122,7 +130,7 @@ class ChatDecoder:
         ):
             return None
         self._frames += 1
-        return Chunk((TextDelta(state.item, delta.content),))
+        return TextDelta(state.item, delta.content)
 
     def _raw(self, data: bytes) -> Raw:
         """The frame's own JSON, tool calls under the indexes that we give them (P18).

@@ -80,12 +80,15 @@ class Reply:
             body = response.feed(data)
             if not began and response.status:
                 self._inflate = _inflate_for(response.headers)
+            if self._inflate is not None:
+                for step in self._inflate.steps(body):
+                    self._hand_on(step)
+            elif body:
+                self._hand_on(body)
         except (ProtocolError, UpstreamProtocol) as problem:
             self._broken = problem
             self._wake()
             return
-        if body:
-            self._hand_on(body)
         if response.complete or not began:
             self._wake()
 
@@ -96,8 +99,6 @@ class Reply:
         self._wake()
 
     def _hand_on(self, body: bytes) -> None:
-        if self._inflate is not None:
-            body = self._inflated(self._inflate, body)
         consume = self._consume
         if consume is None:
             self._keep(body)
@@ -113,20 +114,6 @@ class Reply:
         self._consume = None
         self._line.pause()
         self._wake()
-
-    def _inflated(self, inflate: _Inflate, body: bytes) -> bytes:
-        """All but the last step of what the bytes give, kept; the last."""
-        steps = inflate.steps(body)
-        last = b""
-        try:
-            for step in steps:
-                if last:
-                    self._keep(last)
-                last = step
-        except zlib.error as problem:
-            self._broken = UpstreamProtocol("The model server's answer cannot be decompressed.")
-            self._broken.__cause__ = problem
-        return last
 
     def _keep(self, body: bytes) -> None:
         self._arrived.append(body)
@@ -262,8 +249,12 @@ class _Inflate:
         self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
 
     def steps(self, data: bytes) -> Iterator[bytes]:
+        """What it gives. Raises `UpstreamProtocol`."""
         while data:
-            step = self._stream.decompress(data, _INFLATED)
+            try:
+                step = self._stream.decompress(data, _INFLATED)
+            except zlib.error as problem:
+                raise UpstreamProtocol("The model server's answer cannot be decompressed.") from problem
             data = self._stream.unconsumed_tail
             if step:
                 yield step
