@@ -38,14 +38,15 @@ class _Direct:
         """See `Direct`."""
         return self._request.flow.write_paused
 
-    def write(self, body: bytes) -> None:
+    def write(self, body: bytes) -> bool:
         """See `Direct`."""
         request = self._request
         if request.disconnected:
-            return
+            return True
         if not request.chunked_encoding:
             raise RuntimeError("a body is written directly only where its length is not known")
         request.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return not request.flow.write_paused
 
     def watch(self, gone: Callable[[], object]) -> bool:
         """See `Direct`."""

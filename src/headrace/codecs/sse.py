@@ -80,8 +80,12 @@ class SSEDecoder:
             LineTooLong: a limit is broken. Events that were complete before it are returned first, then this and every
                 later call raises.
         """
-        if self._between_frames and len(data) <= self._unchecked and _is_single(data):
-            return [SSEEvent(data[6:-2], "", self.last_event_id)]
+        if self._head is None and not (self._line or self._open or self._after_cr or self._failure):
+            # Between two frames: the read of nearly every token is one frame of one line.
+            size = len(data)
+            line = data.startswith(b"data: ") and data.endswith(b"\n\n") and data.find(b"\n") == size - 2
+            if line and size <= self._unchecked and _CR not in data:
+                return [SSEEvent(data[6:-2], "", self.last_event_id)]
         if self._failure:
             raise LineTooLong(self._failure)
         events: list[SSEEvent] = []
@@ -94,6 +98,11 @@ class SSEDecoder:
                 raise
         return events
 
+    @property
+    def failed(self) -> bool:
+        """Whether the next call will raise: a limit is broken."""
+        return bool(self._failure)
+
     def finish(self) -> None:
         """Take the end of input: an unfinished last frame counts as not received, and `pending` tells of it.
 
@@ -105,11 +114,6 @@ class SSEDecoder:
         cut_field = bool(self._line) and self._line[0] != _COLON
         self.pending = self._open or cut_field or bool(self._head)
         self._drop()
-
-    @property
-    def _between_frames(self) -> bool:
-        """Whether the next byte begins a frame, and nothing before has any influence on it."""
-        return not (self._line or self._open or self._after_cr or self._failure) and self._head is None
 
     def _drop(self) -> None:
         self._line = bytearray()
@@ -216,13 +220,6 @@ class SSEDecoder:
             self._data = None
         self._event = ""
         self._open = False
-
-
-def _is_single(data: bytes) -> bool:
-    """Whether a read is one frame of one `data: ` line, as that of nearly every token is."""
-    return (
-        data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and _CR not in data
-    )
 
 
 def _data_frames(block: bytes, last_id: str) -> list[SSEEvent]:

@@ -197,9 +197,9 @@ class Relay:
 
     def _after(self, batch: Sequence[Chunk]) -> Coroutine[Any, Any, None] | None:
         """What has to be done once a batch is in the log."""
-        step = _step_end(batch)
-        if step is not None:
-            return self._end(step)
+        events = batch[-1].events if batch else ()
+        if events and type(events[-1]) is StepEnd:  # the marker; a provider sends nothing after it
+            return self._end(events[-1])
         if self._backpressure is not None and self._backpressure.holds(self._next_seq):
             return self._relieve(self._backpressure)
         return None
@@ -335,13 +335,6 @@ class Relay:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-
-
-def _step_end(batch: Sequence[Chunk]) -> StepEnd | None:
-    """The marker of the upstream's end; a provider sends nothing after it."""
-    events = batch[-1].events if batch else ()
-    last = events[-1] if events else None
-    return last if isinstance(last, StepEnd) else None
 
 
 def _backpressure(settings: CallSettings, clock: Clock) -> Backpressure | None:

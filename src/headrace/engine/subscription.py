@@ -83,7 +83,9 @@ class Subscription:
     def took(self, after: int) -> None:
         """A follower has dealt with all records up to this seq."""
         self.after = after
-        self._come_back()
+        self.taken = after + 1
+        if self.on_taken is not None:
+            self.on_taken()
 
     def go_on(self, after: int, *, ended: bool) -> None:
         """Read on by oneself after this seq, which a follower has got; `ended` when it is the terminal record's."""

@@ -114,7 +114,8 @@ class OpenAIProvider:
                     chunks.append(chunk)
                 if decoder.closed:
                     return chunks, None
-            frames.feed(b"")  # a broken limit is told by the next call, and the server may never send again
+            if frames.failed:  # which the next call would tell, and the server may never send again
+                frames.feed(b"")
         except LineTooLong as problem:
             text = f"The model server sent a frame over the limit (max_upstream_line_bytes): {problem}."
             return chunks, UpstreamProtocol(text)

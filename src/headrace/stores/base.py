@@ -40,14 +40,14 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
 
 class Follower(Protocol):
-    """Somebody who is told of a log's growth in the turn of the event loop in which it grows. Must not raise."""
+    """Somebody who is told of a log's growth in the turn of the event loop in which it grows."""
 
     def take(self, records: Sequence[Record]) -> None:
-        """These follow those before, without a gap; they are in the store."""
+        """These follow those before, without a gap; they are in the store. What it raises it is told as `lost`."""
         ...
 
     def lost(self, problem: Exception) -> None:
-        """There will be no more, because the stream was removed; told at most once."""
+        """There will be no more: the stream was removed, or `take` has failed."""
         ...
 
 

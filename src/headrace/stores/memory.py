@@ -370,7 +370,11 @@ class _Place:
         records = self._log[self._told :]
         self._told += len(records)
         if records and not self.over:
-            self.follower.take(records)
+            try:
+                self.follower.take(records)
+            except Exception as problem:  # noqa: BLE001 - a reader's; whoever appends must not suffer
+                self.over = True
+                self.follower.lost(problem)
 
 
 class _Stream:

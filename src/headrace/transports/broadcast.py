@@ -74,13 +74,6 @@ class Broadcast:
         if self._shared.get(self._key) is self:
             del self._shared[self._key]
 
-    def take(self, records: Sequence[Record]) -> None:
-        """What was appended: see `Follower.take`."""
-        try:
-            self._write(records)
-        except Exception as problem:  # noqa: BLE001 - whoever appends must not suffer; each reader's task raises it
-            self.lost(problem)
-
     def lost(self, problem: Exception) -> None:
         """The log is gone: see `Follower.lost`."""
         for _, left in self._readers.values():
@@ -89,24 +82,27 @@ class Broadcast:
         self._readers.clear()
         self._close_if_empty()
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def take(self, records: Sequence[Record]) -> None:
+        """What was appended: see `Follower.take`."""
         view = self._view
         if len(records) == 1:
             frames = view.fold(records[0])
         else:
             frames = [frame for record in records for frame in view.fold(record)]
-        self._after = records[-1].seq
-        terminal = records[-1].terminal
+        last = records[-1]
+        self._after = last.seq
+        terminal = last.terminal
         while frames:
             body, taken = self._framing.encode(view, frames, self._position, BATCH_BYTES)
             self._position += taken if view.plain else sum(map(view.size, frames[:taken]))
             frames = frames[taken:] if taken < len(frames) else []
-            for reader, (connection, _) in tuple(self._readers.items()):
-                if not connection.write_now(body):
-                    self._release(reader, frames, terminal)
-        for reader in tuple(self._readers):
-            reader.subscription.took(self._after)
-            if terminal is not None:
+            slow = [reader for reader, (connection, _) in self._readers.items() if not connection.write_now(body)]
+            for reader in slow:
+                self._release(reader, frames, terminal)
+        for reader in self._readers:
+            reader.subscription.took(last.seq)
+        if terminal is not None:
+            for reader in tuple(self._readers):
                 self._release(reader, frames, terminal)
 
     def _release(self, reader: Reader, frames: list[Any], terminal: Terminal | None) -> None:

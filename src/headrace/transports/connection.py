@@ -33,10 +33,13 @@ class Direct(Protocol):
         """Whether the client has not taken yet what it was written; an ASGI `send` then waits until it has."""
         ...
 
-    def write(self, body: bytes) -> None:
+    def write(self, body: bytes) -> bool:
         """Write a piece of the body, framed as the head has announced; nothing once the connection is gone.
 
         Only after the head and before the end of the body, and not while a `send` waits.
+
+        Returns:
+            Whether the client has taken it: not `paused`.
         """
         ...
 
@@ -117,8 +120,7 @@ class Connection:
         direct = self._direct
         assert direct is not None
         self.last_write = self._heartbeats.clock.monotonic()
-        direct.write(body)
-        return not direct.paused
+        return direct.write(body)
 
     async def answer(self, response: Response) -> bool:
         """Send a response of one body, which is whole then; its own `__call__` would leave it outside the deadline."""

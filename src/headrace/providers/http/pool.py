@@ -71,7 +71,7 @@ class Pool:
                 trusted.
         """
         loop = asyncio.get_running_loop()
-        found = await aiohappyeyeballs.start_connection(
+        found = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
             await self._resolve(), happy_eyeballs_delay=_EYEBALLS_SECONDS, loop=loop
         )
         if self._tls and self._context is None:
