@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from headrace.codecs.sse import HEARTBEAT
 from headrace.config import Config, Disconnect
 from headrace.config.schema import CallSettings
 from headrace.dialects import DIALECTS
@@ -22,6 +23,7 @@ from headrace.events import Chunk, Event, ItemStart, Record, StepEnd, StepStart,
 from headrace.messages import Message, Part, Request
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
+from headrace.transports.connection import DIRECT
 from headrace.transports.framing import SSE, Framing
 from headrace.transports.heartbeat import Heartbeats
 from headrace.transports.http import StreamResponse
@@ -325,6 +327,9 @@ async def read_all(subscription: Subscription) -> list[Record]:
 class Connection:
     """The server's side of one HTTP connection, as strict as uvicorn: what the application sends, and when it ends."""
 
+    offers_direct = False
+    """Whether its server also offers to write without ASGI's messages."""
+
     def __init__(self, *, cut_at: int | None = None, stalled: bool = False) -> None:
         """`cut_at`: the client is gone once it has that many bytes of the body. `stalled`: it reads nothing."""
         self.status: int | None = None
@@ -344,6 +349,12 @@ class Connection:
         """Whether the last message waits for ever, as a server's does behind a large write."""
         self.extensions: dict[str, Any] = {}
         """What the server offers beyond ASGI."""
+        if self.offers_direct:
+            self.extensions[DIRECT] = self
+        self._held: list[bytes] = []
+        """Written, and not taken by the client yet."""
+        self.directly = 0
+        """Writes that were no message."""
 
     @property
     def aborted(self) -> bool:
@@ -351,6 +362,38 @@ class Connection:
 
     def resume(self) -> None:
         self._reading.set()
+        self._take_held()
+
+    @property
+    def paused(self) -> bool:
+        return bool(self._held)
+
+    def write(self, body: bytes) -> bool:
+        assert not self._sending, "two sends at once"
+        assert self.status is not None and not self.clean
+        assert sum(map(len, self._held)) <= len(HEARTBEAT), "it was told to wait"
+        self.directly += 1
+        self._held.append(body)
+        if self._reading.is_set():
+            self._take_held()
+        return not self.paused
+
+    def watch(self, gone: Callable[[], object]) -> bool:
+        return False
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, []
+        for body in held:
+            self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        if self.gone.is_set():
+            return
+        self.body += body
+        self.writes.append(body)
+        if self._cut_at is not None and len(self.body) >= self._cut_at:
+            self.body = self.body[: self._cut_at]
+            self.gone.set()
 
     def stall(self) -> None:
         """From now on the client reads nothing: the next message waits."""
@@ -376,14 +419,8 @@ class Connection:
                 await anyio.sleep_forever()
         finally:
             self._sending = False
-        if self.gone.is_set():
-            return
-        self.body += message.get("body", b"")
-        self.writes.append(message.get("body", b""))
-        if self._cut_at is not None and len(self.body) >= self._cut_at:
-            self.body = self.body[: self._cut_at]
-            self.gone.set()
-        elif not message.get("more_body", False):
+        self._take(message.get("body", b""))
+        if not self.gone.is_set() and not message.get("more_body", False):
             self.clean = True
 
     async def serve(self, app: Callable[..., Any]) -> None:

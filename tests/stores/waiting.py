@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headrace.events import Record
-from headrace.stores.base import Lease
+from headrace.stores.base import Follower, Lease
 from headrace.stores.memory import MemoryStore
 
 
@@ -14,3 +14,6 @@ class WaitingStore(MemoryStore):
 
     def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
         return False
+
+    def follow(self, stream_id: str, after: int, follower: Follower) -> Callable[[], None] | None:
+        return None

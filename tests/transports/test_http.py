@@ -13,7 +13,6 @@ from headrace.dialects import DIALECTS
 from headrace.engine.clock import FakeClock
 from headrace.errors import StoreError
 from headrace.events import Chunk, StepStart, Usage
-from headrace.stores.memory import MemoryStore
 from headrace.transports.framing import NDJSON, SSE, Framing, PlainText
 from headrace.transports.http import AnswerResponse
 from tests.engine.rig import (
@@ -29,6 +28,7 @@ from tests.engine.rig import (
     settle,
     words,
 )
+from tests.stores.waiting import WaitingStore
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +140,7 @@ def _one_by_one(rig: Rig) -> Framing:
 
 @pytest.mark.promise("P5")
 async def test_a_reader_whose_log_cannot_be_read_is_aborted() -> None:
-    class Broken(MemoryStore):
+    class Broken(WaitingStore):
         broken = False
 
         async def read(self, stream_id: str, after: int, limit: int):
@@ -175,6 +175,7 @@ async def test_a_server_that_raises_at_a_lost_connection_counts_as_a_reader_that
         async with node() as rig:
             started = await rig.start(CANCEL)
             connection = Raising()
+            connection.extensions.clear()  # a direct write never raises
             rig.call.say([OPENING])
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(connection.serve, rig.streamed(started.subscription))
