@@ -1,26 +1,28 @@
 """The log in this process: the default store, and the model of what every store does.
 
-Nothing here does I/O: except for `wait` and the iterator of cancellations, awaiting a method never suspends, so what
-happens between two awaits of the engine stays atomic. No timers: leases, claims and retention run out by `now` at the
-next access. Not thread-safe; it belongs to one event loop.
+Nothing here does I/O. While a stream runs, awaiting a method never suspends, except for `wait`, so what happens between
+two awaits of the engine stays atomic; reading a log that is compressed lets others run. No timers: leases, claims and
+retention run out by `now` at the next access. Not thread-safe; it belongs to one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
 from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap
 from headrace.events import Cancelled, Failed, Record, Terminal
+from headrace.stores.archive import BLOCK_RECORDS, Archive, blocks, pieces
 from headrace.stores.base import Lease, StreamInfo, StreamState
+from headrace.stores.claims import Claims
 from headrace.stores.weight import weigh
 
 # Bytes that an empty stream takes with its places in the indexes, measured with tracemalloc.
 _STREAM = 512
 
-# A claim that runs out is removed by later ones: each looks at this many of the oldest, so none pays for all.
-_CLAIMS_SWEPT = 32
+SETTLING = 10.0
+"""Seconds after its end in which a log is left as it is: those who followed it, or come back to it, read on."""
 
 
 class MemoryStore:
@@ -36,8 +38,10 @@ class MemoryStore:
       and `Fenced` for an older one.
     - `list` raises `NotFound` when `before` is not among the owner's streams (any more).
     - Cancel requests go to whoever iterates, each once; those of streams that end or vanish first are dropped.
+    - `tidy` removes what has expired, and compresses logs and requests of streams that ended `settling` seconds ago.
 
-    `StreamInfo.bytes` is the memory that the log takes, estimated: about 270 bytes per record of one short text.
+    `StreamInfo.bytes` is the memory that the log takes, estimated: about 270 bytes per record of one short text, a
+    twentieth of it once it is compressed.
     """
 
     def __init__(
@@ -47,16 +51,20 @@ class MemoryStore:
         retention: float = 3600,
         max_stream_bytes: int = 64 * 2**20,
         max_bytes: int = 2**30,
+        settling: float = SETTLING,
     ) -> None:
         """`now` is Unix time and `retention` the life after the end, in seconds; `max_bytes` counts requests too."""
         self._now = now
         self._retention = retention
         self._max_stream_bytes = max_stream_bytes
         self._max_bytes = max_bytes
+        self._settling = settling
         self._streams: dict[str, _Stream] = {}
         self._ended: OrderedDict[str, _Stream] = OrderedDict()  # oldest end first
         self._owned: dict[str, dict[str, _Stream]] = {}  # by owner, oldest first
-        self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()  # name to value and end
+        self._plain: OrderedDict[str, _Stream] = OrderedDict()  # ended and not yet compressed, oldest end first
+        self._packing: Generator[None] | None = None
+        self._claims = Claims()
         self._cancels = _Cancels()
         self._bytes = 0
         self._ended_bytes = 0
@@ -114,7 +122,7 @@ class MemoryStore:
         self._make_room(0)
         stream.ended_at = self._now()
         stream.state = _state_after(terminal)
-        self._ended[stream.id] = stream
+        self._ended[stream.id] = self._plain[stream.id] = stream
         self._ended_bytes += stream.cost
         self._cancels.drop(stream.id)
         self._drop_expired()
@@ -122,7 +130,10 @@ class MemoryStore:
     async def read(self, stream_id: str, after: int, limit: int) -> Sequence[Record]:
         """Records with `seq > after` in order, at most `limit`."""
         start = max(after + 1, 0)
-        return self._find(stream_id).records[start : start + limit]
+        stream = self._find(stream_id)
+        if stream.archive is not None:
+            return await stream.archive.read(start, limit)
+        return stream.records[start : start + limit]
 
     async def wait(self, stream_id: str, after: int) -> None:
         """Suspend until there is something to read after `after`, or nothing will ever be."""
@@ -138,7 +149,8 @@ class MemoryStore:
 
     async def request(self, stream_id: str) -> bytes:
         """The request that created the stream."""
-        return self._find(stream_id).request
+        stream = self._find(stream_id)
+        return stream.request if stream.archive is None else await stream.archive.request()
 
     async def list(self, owner: str, state: StreamState | None, before: str | None, limit: int) -> Sequence[StreamInfo]:
         """The owner's streams, newest first."""
@@ -163,31 +175,19 @@ class MemoryStore:
 
     async def claim(self, name: str, value: str, ttl: float) -> str:
         """Set `name` if it is free and return the value that holds."""
-        now = self._now()
-        self._sweep_claims(now)
-        held = self._claims.get(name)
-        if held is not None and held[1] > now:
-            return held[0]
-        self._claims[name] = (value, now + ttl)
-        return value
+        return self._claims.claim(name, value, self._now(), ttl)
 
     async def claimed(self, name: str) -> str | None:
         """The value that holds `name`, unless its time is over."""
-        held = self._claims.get(name)
-        return held[0] if held is not None and held[1] > self._now() else None
+        return self._claims.holder(name, self._now())
 
     async def extend(self, name: str, value: str, ttl: float) -> None:
         """Keep a claim for `ttl` seconds from now; one that has run out stays free."""
-        now = self._now()
-        held = self._claims.get(name)
-        if held is not None and held[0] == value and held[1] > now:
-            self._claims[name] = (value, now + ttl)
+        self._claims.extend(name, value, self._now(), ttl)
 
     async def release(self, name: str, value: str) -> None:
         """Free a claim if it is this value's."""
-        held = self._claims.get(name)
-        if held is not None and held[0] == value:
-            del self._claims[name]
+        self._claims.release(name, value)
 
     async def request_cancel(self, stream_id: str, by: str) -> None:
         """Ask the producer to stop; the first request counts, on an ended stream none does."""
@@ -199,6 +199,20 @@ class MemoryStore:
     def cancellations(self) -> AsyncIterator[tuple[str, str]]:
         """Cancel requests, those from before the iteration included; `close` ends it."""
         return self._cancels
+
+    async def tidy(self) -> bool:
+        """Remove what has expired; compress one more piece of what has settled."""
+        self._drop_expired()
+        if self._packing is None:
+            stream = next(iter(self._plain.values()), None)
+            if stream is None or stream.ended_at is None or self._now() < stream.ended_at + self._settling:
+                return False
+            del self._plain[stream.id]
+            self._packing = self._pack(stream)
+        for _ in self._packing:
+            return True
+        self._packing = None
+        return bool(self._plain)
 
     async def close(self) -> None:
         """Remove everything: readers that wait wake up to `NotFound`, the iteration of cancellations ends."""
@@ -278,6 +292,7 @@ class MemoryStore:
         del owned[stream.id]
         if not owned:
             del self._owned[stream.owner]
+        self._plain.pop(stream.id, None)
         if self._ended.pop(stream.id, None) is not None:
             self._ended_bytes -= stream.cost
         self._bytes -= stream.cost
@@ -286,14 +301,25 @@ class MemoryStore:
         stream.removed = True
         stream.readers.wake()
 
-    def _sweep_claims(self, now: float) -> None:
-        """Look at the oldest claims in turn: what ran out goes, the first that still holds goes to the back."""
-        for _ in range(min(_CLAIMS_SWEPT, len(self._claims))):
-            name, (_, until) = next(iter(self._claims.items()))
-            if until > now:
-                self._claims.move_to_end(name)
-                return
-            del self._claims[name]
+    def _pack(self, stream: _Stream) -> Generator[None]:
+        """Replace an ended stream's log and request by an archive, in steps of a millisecond at most."""
+        archive = Archive()
+        for block in blocks(stream.records):
+            archive.add(block)
+            yield
+        for piece in pieces(stream.request):
+            archive.add_request(piece)
+            yield
+        before = stream.cost
+        log, stream.records, stream.request = stream.records, [], b""
+        stream.archive = archive
+        stream.bytes = archive.bytes
+        if not stream.removed:
+            self._bytes += stream.cost - before
+            self._ended_bytes += stream.cost - before
+        while log:  # to free a hundred thousand records takes as long as to compress some blocks
+            del log[-BLOCK_RECORDS:]
+            yield
 
 
 class _Waiters:
@@ -328,6 +354,7 @@ class _Stream:
     """One log with its lease and its readers."""
 
     __slots__ = (
+        "archive",
         "bytes",
         "cancel_requested",
         "created_ms",
@@ -355,6 +382,7 @@ class _Stream:
         self.ended_at: float | None = None
         self.state: StreamState = "running"
         self.records: list[Record] = []
+        self.archive: Archive | None = None  # instead of the records and the request, some time after the end
         self.bytes = 0
         self.readers = _Waiters()
         self.cancel_requested = False
@@ -363,7 +391,8 @@ class _Stream:
     @property
     def cost(self) -> int:
         """What the stream takes of the store's bytes: the log, the request, itself."""
-        return _STREAM + len(self.request) + self.bytes
+        request = len(self.request) if self.archive is None else self.archive.request_bytes
+        return _STREAM + request + self.bytes
 
     def info(self) -> StreamInfo:
         """What `status` and `list` say."""
@@ -371,7 +400,7 @@ class _Stream:
             id=self.id,
             owner=self.owner,
             state=self.state,
-            next_seq=len(self.records),
+            next_seq=len(self.records if self.archive is None else self.archive),
             created_ms=self.created_ms,
             ended_ms=None if self.ended_at is None else int(self.ended_at * 1000),
             bytes=self.bytes,
