@@ -23,6 +23,7 @@ from headrace.config import Config, Model
 from headrace.endpoints import completions, components, health, metrics, models, prompt, streams
 from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import ANSWERED, Guard
+from headrace.endpoints.handover import Handover
 from headrace.endpoints.intake import dialect_of
 from headrace.endpoints.services import Services
 from headrace.engine.clock import Clock, SystemClock
@@ -154,6 +155,7 @@ def create_app(
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
+    app.add_middleware(Handover)
     app.asks_for_keys = bool(config.api_keys)
     _add_routes(app, services)
     return Envelope(_with_cors(Guard(app, services.access), config), measured.responded)
