@@ -1,6 +1,6 @@
 """Answers that take long are sent when the router has returned, so it holds nothing while they take.
 
-FastAPI and Starlette keep a dozen frames and three exit stacks until an answer is sent: 7 KB for each open stream and
+FastAPI and Starlette keep a dozen frames and three exit stacks until an answer is sent: 10 KB for each open stream and
 each reader, and every wake-up goes through all of those frames.
 """
 
@@ -23,10 +23,9 @@ class Handover:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answers: list[Response] = []  # a router below may copy the scope; the list stays the same
-        scope[_HANDED] = answers
-        await self._app(scope, receive, send)
-        del scope[_HANDED]
+        answers: list[Response] = []
+        # A scope of its own, for the router puts its exit stacks into it.
+        await self._app({**scope, _HANDED: answers}, receive, send)
         if answers:
             await answers.pop()(scope, receive, send)
 
