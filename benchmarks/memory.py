@@ -184,7 +184,7 @@ async def server() -> AsyncIterator[Server]:
 def price(name: str, spent: int, count: int) -> None:
     """Print one line."""
     each = spent / count
-    text = f"{each / 1024:,.1f} KiB" if each >= 1024 else f"{each:,.0f} bytes"
+    text = f"{each / 1024:,.1f} KiB" if each >= 1024 else f"{each:,.1f} bytes"
     print(f"{name:<56} {text:>12}   {count:>8,} take {spent / 2**20:7.1f} MiB", flush=True)
 
 
@@ -192,6 +192,7 @@ async def idle(options: argparse.Namespace) -> None:
     """Streams with three tokens whose model says nothing more; each has its reader."""
     async with server() as made:
         before = await made.calm()
+        price("the process itself", before, 1)
         await made.streams(options.streams, 10, "hang-between-tokens:3", CONTENT)
         price(
             f"open stream, idle, its reader included, of {options.streams:,}",
@@ -235,8 +236,8 @@ async def finished(options: argparse.Namespace) -> None:
             after.append(await made.calm())
         spent = after[-1] - after[0]
         price(f"finished stream of {tokens:,} tokens, compressed", spent, count * (ROUNDS - 1))
-        listed = await accounted(made)
-        price("   as the store accounts for it, its request aside", listed, 1)
+        price("token in the log, compressed", spent, count * (ROUNDS - 1) * tokens)
+        price("compressed, as the store accounts for it", await accounted(made), 1)
 
 
 async def accounted(made: Server) -> int:
