@@ -1,3 +1,5 @@
+from dataclasses import dataclass, field
+
 import anyio
 import pytest
 from fastapi import FastAPI
@@ -5,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from headrace.endpoints.handover import Handed, Handover
+from headrace.endpoints.handover import STARTED, Handed, Handover
 
 pytestmark = pytest.mark.anyio
 
@@ -30,41 +32,96 @@ class Around:
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app({**scope}, receive, send)
+        await self._app(scope, receive, send)
         self._events.append("returned")
 
 
-async def asked(handed: bool) -> tuple[list[str], list[Message]]:
-    events: list[str] = []
-    app = FastAPI()
+class Broken(Response):
+    """Breaks before or after the head is sent."""
 
-    @app.get("/")
-    async def answer(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
-        made = Answer(events)
-        return Handed(made) if handed else made
+    def __init__(self, early: bool) -> None:
+        self.background = None
+        self._early = early
 
-    messages: list[Message] = []
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._early:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError("a defect")
 
-    async def send(message: Message) -> None:
-        messages.append(message)
 
-    async def receive() -> Message:
+@dataclass
+class Exchange:
+    """One request and what came of it."""
+
+    messages: list[Message] = field(default_factory=list[Message])
+    reported: list[Exception] = field(default_factory=list[Exception])
+    scope: Scope = field(
+        default_factory=lambda: {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    )
+
+    async def ask(self, answer: Response, events: list[str] | None = None) -> None:
+        app = FastAPI()
+
+        @app.get("/")
+        async def handler(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+            return answer
+
+        with anyio.fail_after(5):
+            await Handover(Around(app, [] if events is None else events), self._report)(
+                self.scope, self._receive, self._send
+            )
+
+    async def _report(self, request: Request, error: Exception) -> Response:
+        self.reported.append(error)
+        return Response(b"sorry", 500)
+
+    async def _send(self, message: Message) -> None:
+        self.messages.append(message)
+        if message["type"] == "http.response.start":
+            self.scope[STARTED] = True
+
+    async def _receive(self) -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
-    with anyio.fail_after(5):
-        await Handover(Around(app, events))(scope, receive, send)
-    return events, messages
+    @property
+    def status(self) -> int:
+        return self.messages[0]["status"]
 
 
 async def test_an_answer_is_sent_when_the_router_has_returned() -> None:
-    events, messages = await asked(handed=True)
+    events: list[str] = []
+    exchange = Exchange()
+    await exchange.ask(Handed(Answer(events)), events)
     assert events == ["returned", "sent"]
-    assert [message["type"] for message in messages] == ["http.response.start", "http.response.body"]
-    assert messages[1]["body"] == b"whole"
+    assert exchange.messages[1]["body"] == b"whole"
 
 
 async def test_any_other_answer_is_sent_by_the_router() -> None:
-    events, messages = await asked(handed=False)
+    events: list[str] = []
+    exchange = Exchange()
+    await exchange.ask(Answer(events), events)
     assert events == ["sent", "returned"]
-    assert len(messages) == 2
+    assert len(exchange.messages) == 2
+
+
+async def test_nothing_of_the_router_is_left_in_the_scope() -> None:
+    exchange = Exchange()
+    before = {*exchange.scope}
+    await exchange.ask(Handed(Answer([])))
+    assert {*exchange.scope} == before | {STARTED}
+
+
+async def test_a_defect_of_the_router_that_nobody_has_answered_is_the_servers() -> None:
+    with pytest.raises(ValueError, match="a defect"):
+        await Exchange().ask(Broken(early=True))
+
+
+@pytest.mark.parametrize(("early", "status"), [(True, 500), (False, 200)])
+async def test_a_defect_in_a_handed_answer_is_reported_and_answered_unless_something_was_sent(
+    early: bool, status: int
+) -> None:
+    exchange = Exchange()
+    await exchange.ask(Handed(Broken(early)))
+    assert [str(error) for error in exchange.reported] == ["a defect"]
+    assert exchange.status == status
+    assert len([each for each in exchange.messages if each["type"] == "http.response.start"]) == 1
