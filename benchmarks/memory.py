@@ -131,7 +131,7 @@ async def gathered(count: int, work: Callable[[], Awaitable[Any]], together: int
 
 
 def post(body: dict[str, Any]) -> bytes:
-    """A request for a stream that goes on when its reader has left."""
+    """A request for a stream that ends when its reader has left."""
     data = json.dumps(body).encode()
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
