@@ -36,8 +36,9 @@ SOURCE = Source("demo-*", "scripted")
 REQUEST_ID = "request-1"
 ONE_TRY = CallSettings(retries=0)
 """Retries wait for a clock that stands still; tests of them say how many."""
-STANDING_TIMERS = 3
-"""What a running engine always waits for: the leases' renewal, the deadlines' and the heartbeats' wheels."""
+STANDING_TIMERS = 4
+"""What a running engine always waits for: the leases' renewal, the store's tidying, the deadlines' and the heartbeats'
+wheels."""
 
 FAR: dict[str, float] = {"ttft_timeout": 86_400.0, "stream_idle_timeout": 86_400.0, "total_timeout": 86_400.0}
 """Deadlines that no test reaches by chance; tests of them say their own."""

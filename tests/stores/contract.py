@@ -11,6 +11,7 @@ from itertools import count
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -373,6 +374,35 @@ async def test_a_full_log_refuses_the_whole_batch_but_never_the_end(rig: Rig) ->
     last = end_of_stream(appended, Failed("log_full", "y" * STREAM_LIMIT))
     await rig.store.finish(lease, last)
     assert (await whole_log(rig))[-1] == last
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.anyio
+async def test_tidying_changes_nothing_that_can_be_read(rig: Rig) -> None:
+    lease = await rig.store.acquire("ended", "ann", b'{"model":"m"}', TTL)
+    records = [*tokens(0, 200), end_of_stream(200)]
+    for first in range(0, 200, 50):
+        await rig.store.append(lease, first, records[first : first + 50])
+    await rig.store.finish(lease, records[-1])
+    await create(rig, "running", records=3)
+    before = await rig.store.status("ended")
+    await rig.advance(RETENTION / 2)
+    with anyio.fail_after(5):
+        while await rig.store.tidy():
+            assert list(await rig.store.read("ended", 98, 5)) == records[99:104]
+    assert await whole_log(rig, "ended") == records
+    assert await rig.store.request("ended") == b'{"model":"m"}'
+    assert msgspec.structs.replace(await rig.store.status("ended"), bytes=before.bytes) == before
+    assert await whole_log(rig, "running") == tokens(0, 3)
+    await rig.store.wait("ended", 200)
+    with pytest.raises(Fenced):
+        await rig.store.append(lease, 201, tokens(201, 202))
+    await rig.store.finish(lease, end_of_stream(201))
+    await rig.store.request_cancel("ended", "client")
+    assert await ids(rig, state="finished") == ["ended"]
+    await rig.advance(RETENTION / 2)
+    await rig.store.tidy()
+    assert await ids(rig) == ["running"]
 
 
 # Waiting

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from headrace.dialects import OPENAI_CHAT
 from headrace.dialects.base import Dialect
 from headrace.endpoints import attach, schemas
+from headrace.endpoints.handover import Handed
 from headrace.endpoints.intake import Intake
 from headrace.endpoints.services import Services
 from headrace.transports.framing import SSE
@@ -66,4 +67,4 @@ async def _whole(services: Services, dialect: Dialect, stream_id: str, owner: st
     if info.state != "finished":
         headers["x-should-retry"] = "false"  # asking again gives the same stream again
     response = answer_response(dialect, await services.engine.answer(stream_id), headers)
-    return WholeResponse(response, stream_id, services.heartbeats)
+    return Handed(WholeResponse(response, stream_id, services.heartbeats))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from headrace.config import Disconnect
 from headrace.dialects import NATIVE, OPENAI_CHAT
 from headrace.dialects.base import Dialect, read_json
+from headrace.endpoints.handover import Handed
 from headrace.endpoints.services import Services
 from headrace.engine.engine import Started
 from headrace.engine.idempotency import IdempotencyKey
@@ -122,18 +123,20 @@ class Intake:
         if not asked.stream:
             replayable = "idempotency-key" in request.headers
             heartbeats = self._services.heartbeats
-            return AnswerResponse(
+            answer = AnswerResponse(
                 started.subscription, self._dialect, heartbeats, headers=headers, replayable=replayable
             )
+            return Handed(answer)
         cursor = start_of(self._dialect, asked.params)
         wants_ids = request.headers.get("headrace-ids") == "1" or request.query_params.get("ids") == "1"
-        return StreamResponse(
+        stream = StreamResponse(
             Reader(started.subscription, self._dialect, cursor),
             SSE(ids=cursor.prefix if wants_ids else None),
             self._services.heartbeats,
             headers=headers,
             hold=self._services.config.header_hold,
         )
+        return Handed(stream)
 
 
 def stream_headers(dialect: Dialect, started: Started) -> dict[str, str]:

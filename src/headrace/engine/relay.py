@@ -20,6 +20,7 @@ from headrace.engine.deadlines import Deadlines
 from headrace.engine.limits import Slot
 from headrace.engine.measurement import Measurement
 from headrace.engine.outcomes import defect, failure, shutdown
+from headrace.engine.patience import Signal
 from headrace.engine.retry import Backoff
 from headrace.engine.subscription import Subscription
 from headrace.engine.usage import counted
@@ -76,7 +77,7 @@ class Relay:
         self.has_content = False
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
-        self.ended = anyio.Event()
+        self.ended = Signal()
         """Set when the upstream is closed and the terminal record is in the store."""
         self._store = store
         self._clock = clock

@@ -152,6 +152,14 @@ class StreamStore(Protocol):
         """Cancel requests as `(stream id, by)`, for every producer of this node; never ends by itself."""
         ...
 
+    async def tidy(self) -> bool:
+        """Do a small piece of what can wait, a few milliseconds of it; nothing that anybody can ask changes.
+
+        Returns:
+            Whether there is more to do at once. Otherwise it is asked again after a while.
+        """
+        ...
+
     async def close(self) -> None:
         """Free what the store holds."""
         ...
