@@ -18,7 +18,7 @@ from benchmarks.micro.worker import Costs, Order
 
 _WORKER = Path(__file__).with_name("worker.py")
 _SUMMARY = re.compile(r"^summary: (\d+)", re.MULTILINE)
-_TIMEOUT_S = 600
+_TIMEOUT_S = 300
 _MARK = "sched_yield"
 
 

@@ -83,10 +83,11 @@ def _verdicts(old: Known, new: Known, threshold: float) -> dict[str, Verdict]:
 def _missing(sides: Sequence[Side], known: Sequence[Known], verdicts: dict[str, Verdict]) -> list[Missing]:
     """Everything else, where it is missing, and why."""
     names = dict.fromkeys(name for mine in known for name in (*mine.values, *mine.failed) if name not in verdicts)
+    modules = {name.partition(".")[0] for name in names if "." in name}
     lacking: list[Missing] = []
     for name in names:
         for side, mine in zip(sides, known, strict=True):
             reason = mine.failed.get(name) or mine.failed.get(name.partition(".")[0])
-            if reason or ("." in name and name not in mine.values):
+            if name not in modules and (reason or name not in mine.values):
                 lacking.append(Missing(name, side.tree.name, reason or "there is no such case"))
     return lacking

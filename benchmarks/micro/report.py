@@ -47,8 +47,13 @@ def amount(value: float, unit: str) -> str:
 
 
 def missing_lines(missing: Iterable[Missing]) -> str:
-    """Cases that could not be compared, one a line."""
-    return "\n".join(f"not compared: {lack.name}, missing in {lack.tree} ({lack.reason})" for lack in missing)
+    """Cases that could not be compared, those with one reason together."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for lack in missing:
+        names.setdefault((lack.tree, lack.reason), []).append(lack.name)
+    return "\n".join(
+        f"not compared, because of {tree} ({reason}): {', '.join(cases)}" for (tree, reason), cases in names.items()
+    )
 
 
 def differing_line(modules: Iterable[str]) -> str:

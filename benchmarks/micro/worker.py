@@ -31,6 +31,8 @@ _WARM_UP = 20
 """Rounds before anything counts: CPython 3.11 rewrites byte code that has run some times."""
 _UNIT = 10
 """Rounds come in tens, so that a slowdown of a tenth is a whole number of them."""
+_PATIENCE_S = 30
+"""For a case to become ready; under valgrind that takes the longest."""
 _SAMPLES = 20
 _SAMPLE_NS = 2_000_000
 """Long against the clock's resolution, short against what else the machine does."""
@@ -92,16 +94,20 @@ def find_cases(only: list[str], failed: dict[str, str]) -> Iterator[tuple[str, P
 
 
 def _words(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {problem}".partition("\n")[0]
+    """Its first line, without the place that an ImportError names: the tree goes away."""
+    return f"{type(problem).__name__}: {problem}".partition("\n")[0].partition(" (/")[0]
 
 
 async def _measure(cases: dict[str, Prepare], order: Order, costs: Costs) -> None:
     """Make all cases ready, then measure them in rounds: what disturbs one sample is over when the next one comes."""
+    # A task that failed in the background is told of by its case, once.
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     ready: dict[str, Case] = {}
     for name, prepare in cases.items():
         costs["about"][name] = (inspect.getdoc(prepare) or "").partition("\n")[0]
         try:
-            ready[name] = await Case.of(prepare, order["slower"].get(name, 1.0))
+            async with asyncio.timeout(_PATIENCE_S):
+                ready[name] = await Case.of(prepare, order["slower"].get(name, 1.0))
         except Exception as problem:  # noqa: BLE001 - likewise
             costs["failed"][name] = _words(problem)
     _calm_collector()

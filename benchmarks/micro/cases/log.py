@@ -13,13 +13,15 @@ from headrace.engine.subscription import Subscription
 from headrace.events import Chunk, Record
 from headrace.stores.base import Lease
 from headrace.stores.memory import MemoryStore
-from headrace.transports.framing import BATCH_BYTES, SSE
+from headrace.transports.framing import SSE
 from headrace.transports.reader import Reader, start_of
 
 Round = Callable[[], Awaitable[int]]
 
+_WRITE = 128 * 1024
 _APPENDS = 20
 _LONG = 1000
+_TURNS = 100
 _OPENING, _TEXTS = material.log([material.ROLE], material.TEXTS)
 
 
@@ -55,7 +57,7 @@ class _Stream:
 async def _follow(reader: Reader) -> None:
     framing = SSE(ids="c1.")
     while frames := await reader.next():
-        framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
+        framing.encode(reader.view, frames, reader.position, _WRITE)
         reader.advance(frames)
 
 
@@ -95,19 +97,28 @@ async def _waking(readers: int, appends: int) -> Round:
     stream = await _Stream.open()
     following = [stream.reader() for _ in repeat(None, readers)]
     tasks = [asyncio.create_task(_follow(reader)) for reader in following]
-    last = following[-1]
+    last, task = following[-1], tasks[-1]
 
     async def round_() -> int:
         before = last.position
         for record in _TEXTS[:appends]:
             await stream.append((record,))
-            target = stream.length - 1  # record 0 has no frame
-            while last.position < target:  # noqa: ASYNC110 - an event would cost time of its own
-                await asyncio.sleep(0)
+            await _arrival(last, task, stream.length - 1)  # record 0 has no frame
         return (last.position - before) * len(tasks)
 
     await round_()
     return round_
+
+
+async def _arrival(reader: Reader, task: asyncio.Task[None], position: int) -> None:
+    """Let the loop turn until the reader is there: an event to wait for would cost time of its own."""
+    for _ in range(_TURNS):
+        if reader.position >= position:
+            return
+        await asyncio.sleep(0)
+    if task.done():
+        task.result()  # raises what the reader failed of
+    raise TimeoutError("the readers do not read")
 
 
 async def resume() -> Round:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.codecs.sse import SSEDecoder
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.events import Chunk, Record, StreamStart
 
@@ -64,8 +63,3 @@ def log(opening: list[bytes], frames: list[bytes]) -> tuple[list[Record], list[R
     """The records that a log of these frames begins with, and those of its frames."""
     whole = records([Chunk((START,)), *chunks(*opening, *frames)])
     return whole[: -len(frames)], whole[-len(frames) :]
-
-
-def decoded(data: bytes) -> int:
-    """How many events of SSE these bytes are."""
-    return len(SSEDecoder().feed(data))
