@@ -34,6 +34,8 @@ _UNIT = 10
 _PATIENCE_S = 30
 """For a case to become ready; under valgrind that takes the longest."""
 _SAMPLES = 20
+_SAMPLES_IN_ALL = 500
+"""At least so many for all cases together, a second: with few of them, one disturbance would last for all samples."""
 _SAMPLE_NS = 2_000_000
 """Long against the clock's resolution, short against what else the machine does."""
 
@@ -116,7 +118,7 @@ async def _measure(cases: dict[str, Prepare], order: Order, costs: Costs) -> Non
             await case.run(_UNIT, _mark)
             costs["values"][name] = case.events * _UNIT
         return
-    for _ in range(_SAMPLES):
+    for _ in range(max(_SAMPLES, _SAMPLES_IN_ALL // max(1, len(ready)))):
         for name, case in ready.items():
             cost = await case.sample()
             costs["values"][name] = min(cost, costs["values"].get(name, cost))
