@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -72,6 +73,7 @@ class Connection:
         self._heartbeats = heartbeats
         self._stream_id = stream_id
         self._beating: anyio.Event | None = None
+        self._tasks: TaskGroup | None = None
         self.last_write = heartbeats.clock.monotonic()
         self.writing = False
 
@@ -81,20 +83,26 @@ class Connection:
         Returning without the end makes the server abort the body.
         """
         try:
-            async with anyio.create_task_group() as self._tasks:
-                if self._direct is None or not self._direct.watch(self._tasks.cancel_scope.cancel):
+            with anyio.CancelScope() as self._scope:
+                if self._direct is not None and self._direct.watch(self._scope.cancel):
+                    await self._work(work)
+                    return
+                async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._watch)
-                self._heartbeats.add(self)
-                whole = await work(self)
-                self.heartbeat = None
-                # A write of its own, also when the body is aborted: uvicorn waits until what it holds is taken before
-                # it takes more. Without it the last frames could wait for a reader outside of any deadline.
-                await self._put({"type": "http.response.body", "body": b"", "more_body": not whole})
-                self._tasks.cancel_scope.cancel()
+                    await self._work(work)
+                    self._tasks.cancel_scope.cancel()
         except* OSError:  # how some servers say that the client has gone
             log.debug("stream %s: a reader's connection broke", self._stream_id)
         finally:
             self._heartbeats.remove(self)
+
+    async def _work(self, work: Callable[[Connection], Awaitable[bool]]) -> None:
+        self._heartbeats.add(self)
+        whole = await work(self)
+        self.heartbeat = None
+        # A write of its own, also when the body is aborted: uvicorn waits until what it holds is taken before it takes
+        # more. Without it the last frames could wait for a reader outside of any deadline.
+        await self._put({"type": "http.response.body", "body": b"", "more_body": not whole})
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head."""
@@ -139,7 +147,7 @@ class Connection:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._tasks.cancel_scope.cancel()
+        self._scope.cancel()
 
     def beat(self) -> None:
         """Show life: see `Idle.beat`."""
@@ -147,6 +155,7 @@ class Connection:
         if self.heartbeat is None:
             return
         if self._direct is None:
+            assert self._tasks is not None
             self._tasks.start_soon(self._beat)
         elif not self.writing and not self._direct.paused:
             self._direct.write(self.heartbeat)
@@ -166,4 +175,4 @@ class Connection:
         log.info("stream %s: a reader does not read and is cut off", self._stream_id)
         if self._abort is not None:
             self._abort()
-        self._tasks.cancel_scope.cancel()
+        self._scope.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 from starlette.responses import Response
@@ -107,6 +108,7 @@ class StreamResponse(Response):
         if refusal is not None:
             return await connection.answer(refusal)
         await connection.start(self.status_code, self.raw_headers)
+        self.raw_headers = []  # an answer lasts long, and they are a kilobyte
         if self._framing.opening:
             await connection.write(self._framing.opening)
         connection.heartbeat = self._framing.heartbeat
@@ -135,18 +137,24 @@ class StreamResponse(Response):
 
     async def _pump(self, connection: Connection) -> bool:
         """Write what there is, and let it be written with the others' what comes, for as long as that goes well."""
-        reader, framing = self._reader, self._framing
-        while frames := await reader.next():
-            while frames:
-                body, taken = framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
-                await connection.write(body)
-                reader.advance(frames[:taken])
-                frames = frames[taken:]
+        reader = self._reader
+        while await self._write(await reader.next(), connection):
             if connection.direct:
-                broadcast = Broadcast.of(reader, framing)
+                broadcast = Broadcast.of(reader, self._framing)
                 if broadcast is not None:
                     await broadcast.serve(reader, connection)
         return reader.terminal is not None and reader.dialect.clean_end(reader.terminal)
+
+    async def _write(self, frames: list[Any], connection: Connection) -> bool:
+        """Whether there were any. A call of its own: who waits for more must not hold these."""
+        reader, framing = self._reader, self._framing
+        some = bool(frames)
+        while frames:
+            body, taken = framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
+            await connection.write(body)
+            reader.advance(frames[:taken])
+            frames = frames[taken:]
+        return some
 
 
 class AnswerResponse(Response):

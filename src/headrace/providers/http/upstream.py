@@ -104,6 +104,7 @@ class Upstream:
             "Content-Length": str(sum(map(len, pieces))),
         }
         connection, reply = await self._ask(self._head("POST", path, own), pieces)
+        del body, pieces, own  # the answer may last for minutes, and a prompt be megabytes
         try:
             await self._check(reply, accept)
             yield reply
