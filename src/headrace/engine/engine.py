@@ -163,7 +163,7 @@ class Engine:
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
         request, route = order.request, order.route
         measurement = Measurement(route.source, self._observer, self._clock.monotonic())
-        lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
+        lease = await self._store.acquire(stream_id, order.owner, request.kept, self._config.lease_seconds)
         start = StreamStart(
             id=stream_id,
             owner=order.owner,

@@ -15,12 +15,13 @@ import asyncio
 import io
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import msgspec
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
@@ -50,6 +51,7 @@ _DNS_CACHE_SECONDS = 60
 # A server that is slower than this gains nothing from a connection that is there a moment earlier.
 _WARM_UP_SECONDS = 1.0
 _ERROR_BODY_BYTES = 64 * 1024
+_WRITE_BYTES = 64 * 1024
 # A server that stops in the middle of its error must not hold the caller's.
 _ERROR_BODY_SECONDS = 5.0
 # Characters of a refusal that one line of the log may have.
@@ -257,8 +259,8 @@ class Upstream:
             await session.close()
 
     @asynccontextmanager
-    async def post(self, path: str, body: bytes, accept: str) -> AsyncGenerator[Reply, None]:
-        """Send `body` and give the answer, a 200 with content of the type `accept`.
+    async def post(self, path: str, body: bytes | Sequence[bytes], accept: str) -> AsyncGenerator[Reply, None]:
+        """Send `body`, in one piece or in several, and give the answer, a 200 with content of the type `accept`.
 
         Leaving the context, also by cancellation, closes the connection's socket before it returns, unless the body
         was read to its end.
@@ -275,19 +277,20 @@ class Upstream:
         finally:
             await reply.close()
 
-    async def _send(self, path: str, body: bytes, accept: str, *, again: bool = True) -> Reply:
+    async def _send(self, path: str, body: bytes | Sequence[bytes], accept: str, *, again: bool = True) -> Reply:
         """Ask; once more where a connection from the pool turned out to be closed.
 
         A server may close an idle connection at the very moment at which it is used again (llama.cpp does so after
         each stream, without saying it), and then has not read the request (RFC 9112 9.3.1, 9.5).
         """
         _line.set(None)
+        length = {} if isinstance(body, bytes) else {"Content-Length": str(sum(map(len, body)))}
         try:
             response = await self._open().post(
                 self.settings.base_url + path,
                 # As a file: aiohttp writes it in pieces, and lets others run in between.
-                data=io.BytesIO(body),
-                headers={"Content-Type": JSON, "Accept": accept, **dict(self.settings.headers)},
+                data=io.BytesIO(body) if isinstance(body, bytes) else _gathered(body),
+                headers={"Content-Type": JSON, "Accept": accept, **length, **dict(self.settings.headers)},
                 allow_redirects=False,
             )
             return Reply(response, _line.get())
@@ -348,6 +351,18 @@ class Upstream:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+async def _gathered(pieces: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes in pieces that are worth a write."""
+    gathered = bytearray()
+    for piece in pieces:
+        gathered += piece
+        if len(gathered) >= _WRITE_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+            await anyio.lowlevel.checkpoint()  # a socket that takes everything suspends nobody
+    yield bytes(gathered)
 
 
 def _unreachable(problem: BaseException) -> HeadraceError:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+import anyio.lowlevel
+
+from headrace.bodies import LongBody
 from headrace.codecs import DEFAULT_MAX_BYTES, LineTooLong
 from headrace.codecs.sse import SSEDecoder
 from headrace.config import Model
-from headrace.dialects.openai_chat import ChatDecoder, chunks_of, write_request
+from headrace.dialects.openai_chat import ChatDecoder, chunks_of, write_long_request, write_request
 from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol
 from headrace.events import Chunk
 from headrace.messages import Request
@@ -15,6 +18,10 @@ from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Upstream
 from headrace.providers.redaction import Redactor
 
 _PATH = "/chat/completions"
+_STEP_BYTES = 32 * 1024
+"""Of a request that is written in one go."""
+_READ_BYTES = 16 * 1024
+"""Of an answer that are decoded in one go: about 80 frames, which with their way to the readers take 2 ms."""
 # Where the model server is another Headrace: a stop here must reach the model there, not start its grace time.
 _LEAVING = ("headrace-on-disconnect", "cancel")
 
@@ -42,7 +49,7 @@ class OpenAIProvider:
         await self._upstream.close()
 
     async def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
-        """Ask, and yield one list per socket read: see `Provider.stream`.
+        """Ask, and yield one list per socket read, or several of a long one: see `Provider.stream`.
 
         Nothing is yielded after the `StepEnd` of the terminal marker. The generator then takes a second at most to
         read the end of the body, which many servers send on its own, so that the connection can be used again.
@@ -51,7 +58,7 @@ class OpenAIProvider:
             HeadraceError: as `Upstream.post` before the stream.
             UpstreamError: in the stream, what the server said; `UpstreamIncomplete` without the terminal marker.
         """
-        body = write_request(request, model, stream=not self._force)
+        body = await _body(request, model, stream=not self._force)
         decoder = ChatDecoder(self.name, model)
         async with self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM) as reply:
             if self._force:
@@ -60,14 +67,17 @@ class OpenAIProvider:
                 return
             frames = SSEDecoder(max_line_bytes=self._max_line, max_event_bytes=self._max_line)
             while data := await reply.read():
-                chunks, error = self._decode(data, frames, decoder)
-                if chunks:
-                    yield chunks
-                if error is not None:
-                    raise error
-                if decoder.closed:
-                    await reply.drain(self._upstream.settings.drain_seconds)
-                    return
+                for begin in range(0, len(data), _READ_BYTES):
+                    if begin:
+                        await anyio.lowlevel.checkpoint()
+                    chunks, error = self._decode(data[begin : begin + _READ_BYTES], frames, decoder)
+                    if chunks:
+                        yield chunks
+                    if error is not None:
+                        raise error
+                    if decoder.closed:
+                        await reply.drain(self._upstream.settings.drain_seconds)
+                        return
         raise UpstreamIncomplete("The model server closed the stream without [DONE], its terminal marker.")
 
     def _decode(
@@ -95,6 +105,21 @@ class OpenAIProvider:
             return chunks_of(answer, decoder)
         except HeadraceError as problem:
             raise self._redactor.error(problem) from problem.__cause__
+
+
+async def _body(request: Request, model: str, *, stream: bool) -> bytes | list[bytes]:
+    """What is sent; a long one is made in steps, between which others run."""
+    if not isinstance(request.body, LongBody):
+        return write_request(request, model, stream=stream)
+    pieces: list[bytes] = []
+    size = 0
+    for piece in write_long_request(request, request.body, model, stream=stream):
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _STEP_BYTES:
+            size = 0
+            await anyio.lowlevel.checkpoint()
+    return pieces
 
 
 def settings_of(model: Model, *, log_content: bool = False) -> HttpSettings:
