@@ -19,7 +19,7 @@ _text_of = msgspec.json.Decoder(str).decode
 class Pieces(msgspec.Struct, frozen=True):
     """Bytes that came one after the other; joining 30 MB would take longer than tokens may wait."""
 
-    parts: tuple[bytes, ...]
+    parts: Sequence[bytes]
     size: int
 
     def __len__(self) -> int:

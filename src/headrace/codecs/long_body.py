@@ -17,9 +17,11 @@ class LongBodyReader:
         self._lifter = Lifter(self._mark, longest)
         self._cutter = Cutter(LARGEST_STEP, run)
         self._problem: Exception | None = None
+        self._size = 0
 
     def feed(self, data: bytes) -> None:
         """Take the next piece. Never raises: a caller that is refused before it has sent all may not see why."""
+        self._size += len(data)
         if self._problem is None:
             try:
                 self._cutter.feed(self._lifter.feed(data))
@@ -37,6 +39,5 @@ class LongBodyReader:
             raise self._problem
         self._lifter.finish()
         head = self._cutter.finish()
-        pieces = tuple(self._lifter.pieces)
-        body = Pieces(pieces, sum(map(len, pieces)))
+        body = Pieces(self._lifter.pieces, self._size)
         return LongBody(body, head, self._cutter.cuts, self._lifter.literals, self._mark.encode())
