@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import msgspec
 
 from headrace.config import Config
@@ -274,7 +275,9 @@ class Engine:
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
-        return (await folded(self._store, stream_id)).answer()
+        answer = (await folded(self._store, stream_id)).answer()
+        await anyio.lowlevel.checkpoint()  # joining a long one and what follows are two steps
+        return answer
 
     async def cancel(self, stream_id: str, owner: str, by: str = "client") -> bool:
         """Stop a stream (P7). Idempotent; a stream that has ended stays as it ended.

@@ -19,7 +19,7 @@ from headrace.stores.base import StreamStore
 log = logging.getLogger("headrace.engine")
 
 T = TypeVar("T")
-_STEP_BYTES = 32 * 1024
+_STEP_BYTES = 16 * 1024
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 

@@ -18,7 +18,7 @@ from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Upstream
 from headrace.providers.redaction import Redactor
 
 _PATH = "/chat/completions"
-_STEP_BYTES = 32 * 1024
+_STEP_BYTES = 16 * 1024
 """Of a request that is written in one go."""
 _READ_BYTES = 16 * 1024
 """Of an answer that are decoded in one go: about 80 frames, which with their way to the readers take 2 ms."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -181,7 +182,9 @@ class AnswerResponse(Response):
         accumulator = Accumulator()
         while records := await self._subscription.next():
             accumulator.feed(records)
-        return accumulator.answer()
+        answer = accumulator.answer()
+        await anyio.lowlevel.checkpoint()  # joining a long answer and encoding it are two steps
+        return answer
 
 
 class WholeResponse(Response):
