@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from headrace.bodies import Body
 from headrace.engine.clock import FakeClock
 from headrace.errors import Overloaded
 from headrace.events import Cancelled, Failed, Finished
@@ -161,7 +162,7 @@ class SlowStore(WaitingStore):
 
     gate: anyio.Event | None = None
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         if self.gate is not None:
             await self.gate.wait()
         return await super().acquire(stream_id, owner, request, ttl)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from headrace import errors
+from headrace.bodies import Body
 from headrace.config import Disconnect
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Started
@@ -27,7 +28,7 @@ class SlowStore(WaitingStore):
     async def claim(self, name: str, value: str, ttl: float) -> str:
         return await self._slowly(super().claim(name, value, ttl))
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float):
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float):
         for _ in range(9):
             await anyio.lowlevel.checkpoint()
         if self.refuse_first:

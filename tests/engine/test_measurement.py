@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.bodies import Body
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.engine.clock import FakeClock
 from headrace.engine.measurement import Measurement, says
@@ -161,7 +162,7 @@ class SlowStore(WaitingStore):
 
     gate = anyio.Event()
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         await self.gate.wait()
         return await super().acquire(stream_id, owner, request, ttl)
 

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from headrace.bodies import Body
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Load
 from headrace.engine.observer import Content, Ended, Observer, Source
@@ -175,7 +176,7 @@ class SlowStore(WaitingStore):
 
     gate = anyio.Event()
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         await self.gate.wait()
         return await super().acquire(stream_id, owner, request, ttl)
 
@@ -329,7 +330,7 @@ class FailingStore(WaitingStore):
             raise self.error
         return await super().read(stream_id, after, limit)
 
-    async def request(self, stream_id: str) -> bytes:
+    async def request(self, stream_id: str) -> Body:
         if self.failing == "request":
             raise self.error
         return await super().request(stream_id)

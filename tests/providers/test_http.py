@@ -90,6 +90,16 @@ async def test_a_body_of_several_megabytes_arrives_whole(server: ScriptedServer)
     assert server.requests[0].body == body
 
 
+async def test_a_body_in_pieces_arrives_whole_and_with_its_length(server: ScriptedServer):
+    server.script(whole(b"{}"))
+    pieces = [b"", b'"', *[bytes([65 + number % 26]) * 30_000 for number in range(100)], b'"']
+    async with upstream(server) as made, made.post("/chat/completions", pieces, JSON) as reply:
+        await reply.read_all(100)
+    (request,) = server.requests
+    assert request.body == b"".join(pieces)
+    assert request.headers["content-length"] == str(len(request.body)) and "transfer-encoding" not in request.headers
+
+
 async def test_each_socket_read_is_one_read(server: ScriptedServer):
     gates = [anyio.Event() for _ in range(3)]
     server.script(head(), chunk(b"one"), Wait(gates[0]), chunk(b"two"), Wait(gates[1]), chunk(b"three"), END)

@@ -168,7 +168,7 @@ class Engine:
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
         request, route = order.request, order.route
         measurement = Measurement(route.source, self._observer, self._clock.monotonic())
-        lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
+        lease = await self._store.acquire(stream_id, order.owner, request.kept, self._config.lease_seconds)
         start = StreamStart(
             id=stream_id,
             owner=order.owner,
@@ -279,7 +279,9 @@ class Engine:
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
-        return (await folded(self._store, stream_id)).answer()
+        answer = (await folded(self._store, stream_id)).answer()
+        await anyio.lowlevel.checkpoint()  # joining a long one and what follows are two steps
+        return answer
 
     async def cancel(self, stream_id: str, owner: str, by: str = "client") -> bool:
         """Stop a stream (P7). Idempotent; a stream that has ended stays as it ended.

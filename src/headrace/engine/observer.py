@@ -27,6 +27,7 @@ class Content(msgspec.Struct, frozen=True):
     """What was asked and what was answered."""
 
     request: bytes
+    """The first MiB of a long one."""
     answer: str
 
 

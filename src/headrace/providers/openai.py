@@ -6,10 +6,13 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import anyio.lowlevel
+
+from headrace.bodies import LongBody
 from headrace.codecs import DEFAULT_MAX_BYTES, LineTooLong
 from headrace.codecs.sse import SSEDecoder
 from headrace.config import Model
-from headrace.dialects.openai_chat import ChatDecoder, chunks_of, write_request
+from headrace.dialects.openai_chat import ChatDecoder, chunks_of, write_long_request, write_request
 from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol
 from headrace.events import Chunk
 from headrace.messages import Request
@@ -18,6 +21,10 @@ from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Reply, Ups
 from headrace.providers.redaction import Redactor
 
 _PATH = "/chat/completions"
+_STEP_BYTES = 16 * 1024
+"""Of a request that is written in one go."""
+_READ_BYTES = 16 * 1024
+"""Of an answer that are decoded in one go: about 80 frames, which with their way to the readers take 2 ms."""
 # Where the model server is another Headrace: a stop here must reach the model there, not start its grace time.
 _LEAVING = ("headrace-on-disconnect", "cancel")
 
@@ -45,7 +52,7 @@ class OpenAIProvider:
         await self._upstream.close()
 
     async def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
-        """Ask, and yield one list per socket read: see `Provider.stream`.
+        """Ask, and yield one list per socket read, or several of a long one: see `Provider.stream`.
 
         Nothing is yielded after the `StepEnd` of the terminal marker. The generator then takes a second at most to
         read the end of the body, which many servers send on its own, so that the connection can be used again.
@@ -55,26 +62,29 @@ class OpenAIProvider:
             UpstreamError: in the stream, what the server said; `UpstreamIncomplete` without the terminal marker.
         """
         decoder = ChatDecoder(self.name, model)
-        async with self._asked(request, model) as reply:
+        async with self._asked(await self._body(request, model)) as reply:
             if self._force:
                 yield self._whole(await reply.read_all(self._max_line), decoder)
                 return
             frames = self._frames()
             while data := await reply.read():
-                chunks, error = self._decode(data, frames, decoder)
-                if chunks:
-                    yield chunks
-                if error is not None:
-                    raise error
-                if decoder.closed:
-                    await reply.drain(self._upstream.settings.drain_seconds)
-                    return
+                for begin in range(0, len(data), _READ_BYTES):
+                    if begin:
+                        await anyio.lowlevel.checkpoint()
+                    chunks, error = self._decode(data[begin : begin + _READ_BYTES], frames, decoder)
+                    if chunks:
+                        yield chunks
+                    if error is not None:
+                        raise error
+                    if decoder.closed:
+                        await reply.drain(self._upstream.settings.drain_seconds)
+                        return
         raise _incomplete()
 
     async def push(self, request: Request, model: str, take: Take) -> None:
         """The same, handed on as it arrives: see `Pushing.push`."""
         decoder = ChatDecoder(self.name, model)
-        async with self._asked(request, model) as reply:
+        async with self._asked(await self._body(request, model)) as reply:
             if self._force:
                 pending = take(self._whole(await reply.read_all(self._max_line), decoder))
                 if pending is not None:
@@ -95,9 +105,11 @@ class OpenAIProvider:
                     return
         raise _incomplete()
 
-    def _asked(self, request: Request, model: str) -> AbstractAsyncContextManager[Reply]:
-        body = write_request(request, model, stream=not self._force)
+    def _asked(self, body: bytes | list[bytes]) -> AbstractAsyncContextManager[Reply]:
         return self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM)
+
+    async def _body(self, request: Request, model: str) -> bytes | list[bytes]:
+        return await _body(request, model, stream=not self._force)
 
     def _frames(self) -> SSEDecoder:
         return SSEDecoder(max_line_bytes=self._max_line, max_event_bytes=self._max_line)
@@ -140,6 +152,21 @@ async def _ended(pending: Coroutine[Any, Any, None] | None, error: HeadraceError
 
 def _incomplete() -> UpstreamIncomplete:
     return UpstreamIncomplete("The model server closed the stream without [DONE], its terminal marker.")
+
+
+async def _body(request: Request, model: str, *, stream: bool) -> bytes | list[bytes]:
+    """What is sent; a long one is made in steps, between which others run."""
+    if not isinstance(request.body, LongBody):
+        return write_request(request, model, stream=stream)
+    pieces: list[bytes] = []
+    size = 0
+    for piece in write_long_request(request, request.body, model, stream=stream):
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _STEP_BYTES:
+            size = 0
+            await anyio.lowlevel.checkpoint()
+    return pieces
 
 
 def settings_of(model: Model, *, log_content: bool = False) -> HttpSettings:

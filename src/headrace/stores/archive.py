@@ -9,11 +9,12 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 
 import anyio.lowlevel
 import msgspec
 
+from headrace.bodies import Body, Pieces
 from headrace.codecs import NOT_JSON
 from headrace.events import Record
 from headrace.stores.weight import weigh
@@ -85,13 +86,13 @@ class Archive:
             index += 1
         return records
 
-    async def request(self) -> bytes:
+    async def request(self) -> Body:
         """The whole request; others run between two pieces."""
         pieces: list[bytes] = []
         for packed in self._request:
             pieces.append(zlib.decompress(packed))
             await anyio.lowlevel.checkpoint()
-        return b"".join(pieces)
+        return Pieces(pieces, sum(map(len, pieces))) if len(pieces) > 1 else b"".join(pieces)
 
 
 def blocks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -108,10 +109,17 @@ def blocks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
         first = end
 
 
-def pieces(request: bytes) -> Iterator[bytes]:
+def pieces(request: Body) -> Iterator[bytes]:
     """The request in pieces for `Archive.add_request`."""
-    cuts = (*range(0, len(request), BLOCK_BYTES), len(request))
-    return (request[first:end] for first, end in pairwise(cuts))
+    gathered = bytearray()
+    for part in (request,) if isinstance(request, bytes) else request.parts:
+        for first in range(0, len(part), BLOCK_BYTES):
+            gathered += part[first : first + BLOCK_BYTES]
+            if len(gathered) >= BLOCK_BYTES:
+                yield bytes(gathered)
+                gathered.clear()
+    if gathered:
+        yield bytes(gathered)
 
 
 def _pack(records: Sequence[Record]) -> bytes | None:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from headrace.bodies import Body
 from headrace.events import Record
 
 StreamState = Literal["running", "finished", "failed", "cancelled"]
@@ -58,7 +59,7 @@ class StreamStore(Protocol):
     `StoreError` when the store itself cannot answer.
     """
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out.
 
         `request` is kept with the stream, without credentials. `ttl` is in seconds and is renewed by every append.
@@ -116,7 +117,7 @@ class StreamStore(Protocol):
         """What is known of the stream."""
         ...
 
-    async def request(self, stream_id: str) -> bytes:
+    async def request(self, stream_id: str) -> Body:
         """The request that was given to `acquire`."""
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
+from headrace.bodies import Body
 from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap
 from headrace.events import Cancelled, Failed, Record, Terminal
 from headrace.stores.archive import BLOCK_RECORDS, Archive, blocks, pieces
@@ -68,7 +69,7 @@ class MemoryStore:
         self._ended_bytes = 0
         self._last_epoch = 0  # of all removed streams: a lease never fits a later stream of the same id
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out."""
         self._drop_expired()
         stream = self._live(stream_id)
@@ -163,7 +164,7 @@ class MemoryStore:
         """What is known of the stream."""
         return self._find(stream_id).info()
 
-    async def request(self, stream_id: str) -> bytes:
+    async def request(self, stream_id: str) -> Body:
         """The request that created the stream."""
         stream = self._find(stream_id)
         return stream.request if stream.archive is None else await stream.archive.request()
@@ -259,7 +260,7 @@ class MemoryStore:
             raise Fenced(f"Another producer has taken stream {lease.id} over.")
         return stream
 
-    def _create(self, stream_id: str, owner: str, request: bytes) -> Stream:
+    def _create(self, stream_id: str, owner: str, request: Body) -> Stream:
         stream = Stream(stream_id, owner, request, self._last_epoch + 1, int(self._now() * 1000))
         if self._bytes + stream.cost > self._max_bytes and not self._make_room(stream.cost):
             text = "The logs of running streams fill the store (max_log_bytes); try again when some have ended."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from headrace.bodies import Body
 from headrace.events import Record
 from headrace.stores.archive import Archive
 from headrace.stores.base import Follower, StreamInfo, StreamState
@@ -62,7 +63,7 @@ class Stream:
         "ttl",
     )
 
-    def __init__(self, stream_id: str, owner: str, request: bytes, epoch: int, created_ms: int) -> None:
+    def __init__(self, stream_id: str, owner: str, request: Body, epoch: int, created_ms: int) -> None:
         """It is empty and its lease is not held yet."""
         self.id = stream_id
         self.owner = owner

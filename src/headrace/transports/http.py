@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -197,7 +198,9 @@ class AnswerResponse(Response):
         accumulator = Accumulator()
         while records := await self._subscription.next():
             accumulator.feed(records)
-        return accumulator.answer()
+        answer = accumulator.answer()
+        await anyio.lowlevel.checkpoint()  # joining a long answer and encoding it are two steps
+        return answer
 
 
 class WholeResponse(Response):

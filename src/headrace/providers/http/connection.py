@@ -18,7 +18,7 @@ import anyio.lowlevel
 from headrace.providers.http.reply import Reply
 
 # What is given to the transport at a time: a body of 30 MB is not copied whole, and others run in between.
-_PIECE = 256 * 1024
+_PIECE = 64 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -111,17 +111,21 @@ class Connection(asyncio.Protocol):
         if sum(map(len, body)) <= _PIECE:
             self._transport.write(b"".join((head, *body)))
             return
-        self._transport.write(head)
+        gathered = bytearray(head)
         for part in body:
-            view = memoryview(part)
-            for begin in range(0, len(view), _PIECE):
+            for begin in range(0, len(part), _PIECE):
+                gathered += part[begin : begin + _PIECE]
+                if len(gathered) < _PIECE:
+                    continue
                 if reply.status or self._transport.is_closing():
                     return
-                self._transport.write(view[begin : begin + _PIECE])
+                self._transport.write(bytes(gathered))
+                gathered.clear()
                 if self._writable is not None:
                     await self._writable
-                else:
+                else:  # a socket that takes everything suspends nobody
                     await anyio.lowlevel.checkpoint()
+        self._transport.write(bytes(gathered))
 
     def release(self) -> bool:
         """The answer is not wanted any more. Whether another request can follow it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from headrace.codecs.http_response import ProtocolError, Response
 from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol
@@ -18,6 +19,8 @@ Consume = Callable[[bytes], Coroutine[Any, Any, None] | None]
 # Bytes that are kept for a reader that does something else; then the server has to wait. aiohttp and uvicorn keep 64
 # KiB, too little for a read of the largest size.
 _MOST_KEPT = 256 * 1024
+# What is consumed in one go: about 80 frames, which with their way to the readers take 1 ms.
+_AT_ONCE = 16 * 1024
 # What one step of decompression may give: a bomb must meet the limits of frames before it fills the memory.
 _INFLATED = 256 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -100,7 +103,8 @@ class Reply:
 
     def _hand_on(self, body: bytes) -> None:
         consume = self._consume
-        if consume is None:
+        if consume is None or len(body) > _AT_ONCE:
+            self._consume = None
             self._keep(body)
             return
         try:
@@ -170,9 +174,11 @@ class Reply:
             Exception: what `consume` raised.
         """
         if self._arrived:
-            pending = consume(self._taken())
+            pending = consume(self._slice())
             if pending is not None:
                 await pending
+            elif self._arrived:
+                await anyio.lowlevel.checkpoint()
             return True
         if self._broken is not None:
             raise self._failure(self._broken)
@@ -191,6 +197,14 @@ class Reply:
                 self._pending.close()
                 self._pending = None
         return True
+
+    def _slice(self) -> bytes:
+        """The beginning of what has arrived."""
+        data = self._taken()
+        if len(data) > _AT_ONCE:
+            self._arrived.append(data[_AT_ONCE:])
+            self._kept = len(data) - _AT_ONCE
+        return data[:_AT_ONCE]
 
     def _taken(self) -> bytes:
         arrived = self._arrived
