@@ -73,6 +73,13 @@ class Target:
         loop = asyncio.get_running_loop()
         return (await loop.create_connection(Connection, "127.0.0.1", self._port))[1]
 
+    def look(self, path: str, position: str = "") -> bytes:
+        """A request for a stream that there is, from a position on."""
+        after = [f"Last-Event-ID: {position}"] if position else []
+        keys = [line for line in self._headers if line.startswith(("Authorization:", "Headrace-Ids:"))]
+        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", "Accept: text/event-stream", *keys, *after]
+        return "\r\n".join([*lines, "", ""]).encode()
+
     def question(self, fields: str = "") -> bytes:
         """A request, each time another one; `fields` is more JSON of its body."""
         self._number += 1

@@ -56,7 +56,7 @@ def measured(load: Load, transcripts: Sequence[Transcript], idle: Reading, begun
     result.keeps_up = not load.rate or (rate >= load.rate * _ENOUGH or load.kind == "cycle")
     if load.kind == "cycle":
         result.figures = _first_tokens(transcripts, begun, ended)
-    elif load.kind == "hold":
+    elif load.kind != "rush":
         result.figures = quantiles("latency", [late / 1e6 for _, late in inside])
         result.figures["together"] = _together(transcripts, begun, ended) / events
         result.figures["rss_kb"] = (ended.server_rss - idle.server_rss) / load.streams / 1024

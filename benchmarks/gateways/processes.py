@@ -22,7 +22,7 @@ from benchmarks.gateways.client import Job
 from benchmarks.gateways.figures import Measured
 from benchmarks.gateways.loads import Load
 from benchmarks.gateways.meters import tree
-from benchmarks.gateways.servers.base import ROOT, Place, Server
+from benchmarks.gateways.servers.base import ROOT, Place, Server, free_port
 
 _LOAD_CORE: Final = 0
 _SERVER_CORE: Final = 1
@@ -47,13 +47,6 @@ class Running:
 def pinned(core: int, command: Sequence[str]) -> list[str]:
     """The command on one core."""
     return ["taskset", "-c", str(core), *command]
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -56,29 +57,65 @@ class Run(msgspec.Struct):
 Maker = Callable[[Server, Plan], list[Load]]
 
 
-def _paced(server: Server, plan: Plan) -> list[Load]:
-    return [shapes.paced(rate, plan.seconds) for rate in server.rates]
+def _rss(server: Server, _: Plan) -> list[Load]:
+    return [shapes.rss(streams, server.connects) for streams in (1_000, 5_000)]
+
+
+def _flat(server: Server, plan: Plan) -> list[Load]:
+    crowds = [shapes.crowd(streams, plan.seconds, server.connects) for streams in (10, 100, 1_000, 5_000)]
+    return crowds + [shapes.length(tokens, plan.seconds) for tokens in (100, 1_000, 10_000, 100_000)]
+
+
+def _durable(make: Maker) -> Maker:
+    """A load that only a server with streams of its own can carry."""
+    return lambda server, plan: make(server, plan) if server.durable else []
 
 
 LOADS: dict[str, Maker] = {
-    "paced": _paced,
+    "paced": lambda server, plan: [shapes.paced(rate, plan.seconds) for rate in server.rates],
     "saturation": lambda server, plan: [shapes.saturation(max(50, round(server.rush_tokens * plan.rush_share)))],
     "ttft": lambda _, plan: [shapes.ttft(plan.seconds)],
+    "rss": _rss,
+    "fanout": _durable(lambda _, plan: [shapes.fanout(readers, plan.seconds) for readers in (1, 1_000)]),
+    "resume": _durable(lambda _, plan: [shapes.resume(plan.seconds)]),
+    "flat": _durable(_flat),
 }
 """By the name that `--loads` knows: what a server is asked."""
+_COMPARED: Final = ("paced", "ttft", "saturation")
+"""What is asked of the mock alone too."""
+
+
+def schedule(servers: Sequence[Server], plan: Plan) -> Iterator[tuple[int, Server, Load]]:
+    """What is measured, in its order: in each round every load, and of each load every server."""
+    for number in range(plan.runs):
+        # Who comes first changes, so that nobody always meets what the one before left behind.
+        turn = number % len(servers)
+        taking_turns = [*servers[turn:], *servers[:turn]]
+        for name in plan.loads:
+            asked = [(server, load) for server in taking_turns for load in _asked(name, server, servers, plan)]
+            for each in dict.fromkeys(load.name for _, load in asked):
+                yield from ((number, server, load) for server, load in asked if load.name == each)
+
+
+def _asked(name: str, server: Server, servers: Sequence[Server], plan: Plan) -> list[Load]:
+    """The mock alone is asked whatever the servers are asked, to compare with."""
+    if server.command is not None:
+        return LOADS[name](server, plan)
+    if name not in _COMPARED:
+        return []
+    others = [each for each in servers if each.command is not None] or [server]
+    return list({load.name: load for each in reversed(others) for load in LOADS[name](each, plan)}.values())
 
 
 def all_runs(servers: Sequence[Server], plan: Plan) -> Iterator[Run]:
-    """Measure; a failure is a run too."""
-    for number in range(plan.runs):
-        for name in plan.loads:
-            made = {server.name: LOADS[name](server, plan) for server in servers}
-            for place in range(max(len(each) for each in made.values())):
-                # Who comes first changes, so that nobody always meets what the one before left behind.
-                turn = number % len(servers)
-                for server in [*servers[turn:], *servers[:turn]]:
-                    if place < len(made[server.name]):
-                        yield run(server, made[server.name][place], number, plan.patience)
+    """Measure; a failure is a run too, and a server that cannot be measured is not tried again."""
+    lost: set[str] = set()
+    for number, server, load in schedule(servers, plan):
+        if server.name not in lost:
+            done = run(server, load, number, plan.patience)
+            if done.measured is None:
+                lost.add(server.name)
+            yield done
 
 
 def run(server: Server, load: Load, number: int, patience: float) -> Run:
@@ -88,7 +125,8 @@ def run(server: Server, load: Load, number: int, patience: float) -> Run:
     try:
         with mock(load) as model, serving(server, model.port) as running:
             others = [model.pid, os.getpid()]
-            job = Job(load, running.port, server.path, list(server.headers), running.pid, others)
+            headers = [each.replace("{upstream_port}", str(model.port)) for each in server.headers]
+            job = Job(load, running.port, server.path, headers, running.pid, others)
             result.measured = run_client(job)
     except Failed as failure:
         result.failure = str(failure)

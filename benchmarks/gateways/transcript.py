@@ -100,6 +100,21 @@ def _data_line(frame: bytes) -> bytes:
     return lines[0] if lines else b""
 
 
+def body_of(record: Record) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        ValueError: it is not complete, or its status is not 200.
+    """
+    body = _Body()
+    parser = httptools.HttpResponseParser(body)
+    for data in record.reads:
+        parser.feed_data(data)
+    if not body.complete or parser.get_status_code() != 200:
+        raise ValueError(f"not a whole answer: {_excerpt(record)}")
+    return b"".join(body.pieces)
+
+
 def read(record: Record, tokens: int) -> Transcript:
     """Judge an answer that should have so many tokens."""
     found = Transcript(record.asked, [], [], "")

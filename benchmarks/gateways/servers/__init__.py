@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.gateways.servers.proxies import NGINX
+from benchmarks.gateways.servers.gateways import LITELLM, PORTKEY, VLLM_ROUTER
+from benchmarks.gateways.servers.proxies import CADDY, ENVOY, HAPROXY, NGINX
 from benchmarks.gateways.servers.python import DIRECT, FLOOR, HEADRACE, STARLETTE, TUTORIAL
 
-SERVERS: Final = {server.name: server for server in (DIRECT, HEADRACE, NGINX, FLOOR, STARLETTE, TUTORIAL)}
+_ORDER: Final = (
+    *(DIRECT, HEADRACE, NGINX, HAPROXY, ENVOY, CADDY, VLLM_ROUTER),
+    *(PORTKEY, LITELLM, TUTORIAL, STARLETTE, FLOOR),
+)
+SERVERS: Final = {server.name: server for server in _ORDER}

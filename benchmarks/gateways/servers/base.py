@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,14 +52,23 @@ class Server:
     environ: Callable[[Place], Mapping[str, str]] = field(default=lambda _: {})
     """Beyond PATH and HOME."""
     headers: Sequence[str] = ()
-    """Of each request; `{number}` is its number."""
+    """Of each request; `{number}` is its number, `{upstream_port}` where the mock listens."""
     path: str = "/v1/chat/completions"
     rates: tuple[int, ...] = (5_000, 25_000)
     """Events per second of the paced load: what it can manage on a core."""
     rush_tokens: int = 20_000
     """Of each of the 50 streams of the saturation, so that it takes some seconds."""
+    durable: bool = False
+    """Whether a stream can have many readers and be resumed."""
     connects: float = 500.0
     """Streams that it can begin in a second."""
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 def output(*command: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.gateways.servers.base import TOOLS
@@ -43,9 +44,17 @@ def venv(name: str, *requirements: str) -> Callable[[], None]:
     return install
 
 
-def npm(name: str, *packages: str) -> Callable[[], None]:
-    """In a directory of its own: `.gateways/NAME`."""
-    return lambda: _run("npm", "install", "--prefix", str(TOOLS / name), "--no-audit", "--no-fund", *packages)
+def npm(name: str, package: str, overrides: Mapping[str, str]) -> Callable[[], None]:
+    """In a directory of its own: `.gateways/NAME`; `overrides` are versions of what the package itself needs."""
+
+    def install() -> None:
+        directory = TOOLS / name
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest = {"dependencies": {package: "*"}, "overrides": overrides}
+        (directory / "package.json").write_text(json.dumps(manifest), encoding="utf-8")
+        _run("npm", "install", "--prefix", str(directory), "--no-audit", "--no-fund")
+
+    return install
 
 
 def _run(*command: str) -> None:

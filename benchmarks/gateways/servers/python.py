@@ -56,6 +56,7 @@ HEADRACE: Final = Server(
     _headrace_version,
     "durable log in memory, resumable: `id:` on every event, heartbeats, an API key, an Idempotency-Key per request",
     headers=(f"Authorization: Bearer {_KEY}", "Headrace-Ids: 1", "Idempotency-Key: gateways-{number}"),
+    durable=True,
 )
 
 TUTORIAL: Final = Server(
