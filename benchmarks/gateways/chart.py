@@ -19,7 +19,7 @@ text { font: 13px system-ui, sans-serif; fill: #24292f; }
 }"""
 _LEFT: Final = 120
 _WIDTH: Final = 420
-_RIGHT: Final = 170
+_RIGHT: Final = 220
 _BAR: Final = 15
 _ROW: Final = 44
 _TOP: Final = 56
@@ -59,7 +59,8 @@ def _panel(left: int, title: str, figure: str, form: str, groups: dict[str, list
         parts.append(f'<text x="{left + _LEFT - 10}" y="{y + _BAR + 4}" text-anchor="end">{escape(name)}</text>')
         for place, row in enumerate(group[:2]):
             kind = ("ours " if name == _OURS else "") + ("slow", "fast")[place]
-            label = f"{form.format(row.figures[figure].median)} at {_rate(row):,}/s"
+            late = "" if row.keeps_up else ", not kept up"
+            label = f"{form.format(row.figures[figure].median)} at {_rate(row):,}/s{late}"
             parts.append(_bar(left + _LEFT, y + place * (_BAR + 3), row.figures[figure], top or 1.0, kind, label))
     return "\n".join(parts)
 

@@ -83,6 +83,8 @@ LOADS: dict[str, Maker] = {
 """By the name that `--loads` knows: what a server is asked."""
 _COMPARED: Final = ("paced", "ttft", "saturation")
 """What is asked of the mock alone too."""
+_ONCE: Final = ("rss",)
+"""What only the first round has: memory hardly varies, and thousands of streams take slow servers minutes to begin."""
 
 
 def schedule(servers: Sequence[Server], plan: Plan) -> Iterator[tuple[int, Server, Load]]:
@@ -92,6 +94,8 @@ def schedule(servers: Sequence[Server], plan: Plan) -> Iterator[tuple[int, Serve
         turn = number % len(servers)
         taking_turns = [*servers[turn:], *servers[:turn]]
         for name in plan.loads:
+            if number and name in _ONCE:
+                continue
             asked = [(server, load) for server in taking_turns for load in _asked(name, server, servers, plan)]
             for each in dict.fromkeys(load.name for _, load in asked):
                 yield from ((number, server, load) for server, load in asked if load.name == each)

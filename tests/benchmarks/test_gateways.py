@@ -158,6 +158,11 @@ def test_servers_take_turns_and_each_is_first_in_its_turn():
     ]
 
 
+def test_memory_is_measured_in_the_first_round_only():
+    order = [(number, load.name) for number, _, load in schedule([SERVERS["nginx"]], plan("rss", "ttft", runs=2))]
+    assert order == [(0, "rss/1000"), (0, "rss/5000"), (0, "ttft"), (1, "ttft")]
+
+
 def test_the_mock_alone_is_asked_what_the_servers_are_asked():
     servers = [SERVERS["direct"], SERVERS["tutorial"]]
     order = [(server.name, load.name) for _, server, load in schedule(servers, plan("paced", "rss"))]
