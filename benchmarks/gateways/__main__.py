@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,8 @@ def main() -> int:
         plan = Plan(plan.loads, 1, 2.0, 0.0, rush_share=0.25)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Whoever ends this ends what it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     present = [server for server in servers if server.version()]
     runs: list[Run] = []
     for result in all_runs(present, plan):
