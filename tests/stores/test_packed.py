@@ -4,6 +4,7 @@ import tracemalloc
 
 import pytest
 
+from headrace.bodies import Pieces
 from headrace.errors import NotFound
 from headrace.events import Record
 from headrace.stores import archive
@@ -178,7 +179,9 @@ async def test_the_request_is_compressed_too(plain: Rig) -> None:
     await end(plain, records=1, request=request)
     await plain.advance(SETTLING)
     await tidy(plain)
-    assert await plain.store.request("s") == request
+    kept = await plain.store.request("s")
+    assert isinstance(kept, Pieces)
+    assert b"".join(kept.parts) == request
     assert total(plain)[0] < len(request) / 20
 
 
