@@ -225,6 +225,8 @@ class Relay:
 
     def _records(self, batch: Sequence[Chunk]) -> list[Record]:
         at_ms = int(self._clock.wall() * 1000)
+        if len(batch) == 1:
+            return [Record(self._next_seq, at_ms, batch[0].events, batch[0].raw)]
         return [Record(number, at_ms, chunk.events, chunk.raw) for number, chunk in enumerate(batch, self._next_seq)]
 
     async def _append_records(self, records: Sequence[Record]) -> None:
@@ -259,6 +261,7 @@ class Relay:
             log.error("stream %s: the terminal record could not be written: %s", self.id, error)
         finally:
             self.terminal = self.terminal or terminal
+            self.measurement.tell()
             self.slot.free()
             self._cancel_grace()
             if self._linger is not None:

@@ -102,22 +102,22 @@ class MemoryStore:
         stream = self._leased(lease)
         if stream.ended_at is not None:
             raise Fenced(f"Stream {lease.id} has ended.")
-        known = len(stream.records) - first_seq
-        if known < 0:
-            raise SequenceGap(f"Stream {lease.id} has {len(stream.records)} records; {first_seq} cannot follow.")
-        if known:
-            records = records[known:]
-        if records:
-            size = weigh(records)
-            if stream.bytes + size > self._max_stream_bytes:
-                text = f"The stream has reached {self._max_stream_bytes} bytes, its limit (max_stream_log_bytes)."
-                raise LogFull(text, retryable=False)
-            if self._bytes + size > self._max_bytes and not self._make_room(size):
-                raise LogFull(f"All streams together have reached {self._max_bytes} bytes (max_log_bytes).")
-            self._extend(stream, records, size)
         stream.leased_until = self._now() + stream.ttl
-        if records:
-            stream.tell()
+        known = len(stream.records) - first_seq
+        if known:
+            if known < 0:
+                raise SequenceGap(f"Stream {lease.id} has {len(stream.records)} records; {first_seq} cannot follow.")
+            records = records[known:]
+        if not records:
+            return
+        size = weigh(records)
+        if stream.bytes + size > self._max_stream_bytes:
+            text = f"The stream has reached {self._max_stream_bytes} bytes, its limit (max_stream_log_bytes)."
+            raise LogFull(text, retryable=False)
+        if self._bytes + size > self._max_bytes and not self._make_room(size):
+            raise LogFull(f"All streams together have reached {self._max_bytes} bytes (max_log_bytes).")
+        self._extend(stream, records, size)
+        stream.tell(records)
 
     async def finish(self, lease: Lease, record: Record) -> None:
         """Append the terminal record and close the log, in one step."""
@@ -135,7 +135,7 @@ class MemoryStore:
         self._ended_bytes += stream.cost
         self._cancels.drop(stream.id)
         self._drop_expired()
-        stream.tell()
+        stream.tell((record,))
 
     async def read(self, stream_id: str, after: int, limit: int) -> Sequence[Record]:
         """Records with `seq > after` in order, at most `limit`."""

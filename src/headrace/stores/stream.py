@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from headrace.bodies import Body
 from headrace.events import Record
@@ -32,13 +32,17 @@ class Place:
         """Tell what has not been told."""
         self.waits = False
         records = self._log[self._told :]
-        self._told += len(records)
         if records and not self.over:
-            try:
-                self.follower.take(records)
-            except Exception as problem:  # noqa: BLE001 - a reader's; whoever appends must not suffer
-                self.over = True
-                self.follower.lost(problem)
+            self.take(records)
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Tell these, which are the next."""
+        self._told += len(records)
+        try:
+            self.follower.take(records)
+        except Exception as problem:  # noqa: BLE001 - a reader's; whoever appends must not suffer
+            self.over = True
+            self.follower.lost(problem)
 
 
 class Stream:
@@ -94,13 +98,12 @@ class Stream:
 
         return stop
 
-    def tell(self) -> None:
-        """Let everybody know that the log has grown."""
-        if self.readers:
-            self.readers.wake()
+    def tell(self, records: Sequence[Record]) -> None:
+        """Let everybody know that these were appended."""
+        self.readers.wake()
         places = self.followers
-        if len(places) == 1:
-            places[0].tell()
+        if len(places) == 1 and not places[0].waits:
+            places[0].take(records)
             return
         for place in places:  # each of them takes its time, and others have theirs in between
             if not place.waits:

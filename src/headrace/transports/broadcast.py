@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.engine.subscription import Subscription
 from headrace.events import Record, Terminal
 from headrace.transports.connection import Connection
 from headrace.transports.framing import BATCH_BYTES, Framing
@@ -21,8 +22,21 @@ _MOST = 64
 """Readers of one broadcast: writing to one takes some 10 µs, and between two broadcasts others have their turn."""
 
 
+class _Seat:
+    """One reader's place among the others."""
+
+    __slots__ = ("connection", "left", "reader")
+
+    def __init__(self, reader: Reader, connection: Connection) -> None:
+        self.reader = reader
+        self.connection = connection
+        self.left = asyncio.get_running_loop().create_future()
+
+
 class Broadcast:
     """The readers of one view at one place of the log: its end."""
+
+    __slots__ = ("_after", "_counted", "_framing", "_key", "_position", "_seats", "_shared", "_stop", "_view")
 
     def __init__(self, reader: Reader, framing: Framing) -> None:
         """Begin where this reader is; its view is the broadcast's from now on."""
@@ -32,7 +46,9 @@ class Broadcast:
         self._position = reader.position
         self._after = reader.subscription.after
         self._shared: dict[object, object] = reader.subscription.shared
-        self._readers: dict[Reader, tuple[Connection, asyncio.Future[None]]] = {}
+        self._seats: list[_Seat] = []
+        self._counted: list[Subscription] = []
+        """Those of whom somebody must know how far they are."""
         self._stop = reader.subscription.follow(self)
 
     @classmethod
@@ -50,7 +66,7 @@ class Broadcast:
         return made
 
     def _takes(self, reader: Reader) -> bool:
-        return self._stop is not None and len(self._readers) < _MOST and self._after == reader.subscription.after
+        return self._stop is not None and len(self._seats) < _MOST and self._after == reader.subscription.after
 
     async def serve(self, reader: Reader, connection: Connection) -> None:
         """Let a reader be written to until it has to go on by itself.
@@ -58,16 +74,21 @@ class Broadcast:
         Raises:
             NotFound: the stream was deleted.
         """
-        left = asyncio.get_running_loop().create_future()
-        self._readers[reader] = (connection, left)
+        seat = _Seat(reader, connection)
+        self._seats.append(seat)
+        if reader.subscription.on_taken is not None:
+            self._counted.append(reader.subscription)
         try:
-            await left
+            await seat.left
         finally:
-            self._readers.pop(reader, None)
-            self._close_if_empty()
+            if seat in self._seats:
+                self._leave(seat)
 
-    def _close_if_empty(self) -> None:
-        if self._readers or self._stop is None:
+    def _leave(self, seat: _Seat) -> None:
+        self._seats.remove(seat)
+        if seat.reader.subscription in self._counted:
+            self._counted.remove(seat.reader.subscription)
+        if self._seats or self._stop is None:
             return
         self._stop()
         self._stop = None
@@ -76,11 +97,10 @@ class Broadcast:
 
     def lost(self, problem: Exception) -> None:
         """The log is gone: see `Follower.lost`."""
-        for _, left in self._readers.values():
-            if not left.done():
-                left.set_exception(problem)
-        self._readers.clear()
-        self._close_if_empty()
+        for seat in tuple(self._seats):
+            self._leave(seat)
+            if not seat.left.done():
+                seat.left.set_exception(problem)
 
     def take(self, records: Sequence[Record]) -> None:
         """What was appended: see `Follower.take`."""
@@ -92,28 +112,35 @@ class Broadcast:
         last = records[-1]
         self._after = last.seq
         terminal = last.terminal
+        if frames:
+            self._write(frames, terminal)
+        for subscription in self._counted:
+            subscription.took(self._after)
+        if terminal is not None:
+            for seat in tuple(self._seats):
+                self._release(seat, [], terminal)
+
+    def _write(self, frames: list[Any], terminal: Terminal | None) -> None:
+        view = self._view
         while frames:
             body, taken = self._framing.encode(view, frames, self._position, BATCH_BYTES)
             self._position += taken if view.plain else sum(map(view.size, frames[:taken]))
             frames = frames[taken:] if taken < len(frames) else []
-            slow = [reader for reader, (connection, _) in self._readers.items() if not connection.write_now(body)]
-            for reader in slow:
-                self._release(reader, frames, terminal)
-        for reader in self._readers:
-            reader.subscription.took(last.seq)
-        if terminal is not None:
-            for reader in tuple(self._readers):
-                self._release(reader, frames, terminal)
+            slow: list[_Seat] = []
+            for seat in self._seats:
+                if not seat.connection.write_now(body):
+                    slow.append(seat)  # noqa: PERF401 - the usual one costs nothing this way
+            for seat in slow:
+                self._release(seat, frames, terminal)
 
-    def _release(self, reader: Reader, frames: list[Any], terminal: Terminal | None) -> None:
+    def _release(self, seat: _Seat, frames: list[Any], terminal: Terminal | None) -> None:
         """Let a reader go on by itself: from here, with these frames still to be written."""
-        _, left = self._readers.pop(reader)
+        self._leave(seat)
         # After the end nothing is folded any more; and the last one takes the view with it.
-        view = copy.deepcopy(self._view) if self._readers and terminal is None else self._view
-        reader.go_on(view, self._position, self._after, frames, terminal)
-        if not left.done():
-            left.set_result(None)
-        self._close_if_empty()
+        view = copy.deepcopy(self._view) if self._seats and terminal is None else self._view
+        seat.reader.go_on(view, self._position, self._after, frames, terminal)
+        if not seat.left.done():
+            seat.left.set_result(None)
 
 
 def _key(reader: Reader, framing: Framing) -> object:

@@ -76,6 +76,7 @@ class Connection:
         self._tasks: TaskGroup | None = None
         self.last_write = heartbeats.clock.monotonic()
         self.writing = False
+        self.wrote = False
 
     async def run(self, work: Callable[[Connection], Awaitable[bool]]) -> None:
         """Let `work` send the answer and say whether its body is whole: only then it ends cleanly (P5).
@@ -125,10 +126,8 @@ class Connection:
         Returns:
             Whether the client has taken it. If not, the next call must be `write`, which waits until it has.
         """
-        direct = self._direct
-        assert direct is not None
-        self.last_write = self._heartbeats.clock.monotonic()
-        return direct.write(body)
+        self.wrote = True
+        return self._direct.write(body)  # pyright: ignore[reportOptionalMemberAccess] - it is checked before each stay
 
     async def answer(self, response: Response) -> bool:
         """Send a response of one body, which is whole then; its own `__call__` would leave it outside the deadline."""

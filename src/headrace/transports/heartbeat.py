@@ -6,15 +6,17 @@ from typing import Protocol
 
 from headrace.engine.clock import Clock
 
-_TICKS = 4
-"""Looks per interval: a heartbeat comes at most a quarter of the interval late."""
+_TICKS = 8
+"""Looks per interval: a write counts as begun at the look after it, so a heartbeat comes at most a quarter late."""
 
 
 class Idle(Protocol):
     """A body that may need a heartbeat, or whose reader may have stopped reading."""
 
     last_write: float
-    """Monotonic time at which the last write began."""
+    """Monotonic time at which the last write began; of one whose `wrote` is set, it is the next look's."""
+    wrote: bool
+    """Set by writes that take no time; taken back here."""
     writing: bool
     """Whether that write still waits for the reader."""
 
@@ -55,6 +57,9 @@ class Heartbeats:
             await self.clock.sleep(min(self._interval, self._write_timeout) / _TICKS)
             now = self.clock.monotonic()
             for body in tuple(self._bodies):
+                if body.wrote:
+                    body.wrote = False
+                    body.last_write = now
                 idle = now - body.last_write
                 if body.writing and idle >= self._write_timeout:
                     body.cut()
