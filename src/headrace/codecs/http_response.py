@@ -22,6 +22,9 @@ class Response:
         self.reusable = False
         """Once complete: whether the connection can take another request."""
         self._bodiless = bodiless
+        self._chunk_ended = False
+        self._between_chunks = False
+        """Whether all that was fed ends with a chunk, so that the next byte begins one."""
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
 
@@ -31,12 +34,19 @@ class Response:
         Raises:
             ProtocolError: it is not HTTP.
         """
+        if self._between_chunks:
+            end = data.find(b"\r\n")
+            body = data[end + 2 : -2]
+            if body and data.endswith(b"\r\n") and data[:end] == b"%x" % len(body):
+                return body  # one chunk, as nearly every token comes: the parser is where it was
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.reusable = False
             if not self.complete:
                 raise ProtocolError(f"the server does not speak HTTP/1.1: {error}") from None
+        # After a chunk's end the parser has nothing begun, unless the beginning of a line follows.
+        self._between_chunks = self._chunk_ended and data.endswith(b"\n")
         pieces = self._pieces
         if not pieces:
             return b""
@@ -63,12 +73,21 @@ class Response:
                 self.complete = True
                 self.reusable = self._parser.should_keep_alive()
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._chunk_ended = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk is whole."""
+        self._chunk_ended = True
+
     def on_body(self, body: bytes) -> None:
         """A piece of the body, without its framing."""
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         """The response is whole, or it was an interim one."""
+        self._chunk_ended = False
         if self.status:
             self.complete = True
             self.reusable = self._parser.should_keep_alive()

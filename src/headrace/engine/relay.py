@@ -180,25 +180,27 @@ class Relay:
         """
         if self._stopped is not None:  # this task has been cancelled and has not run since
             return None
-        self._answered = self._answered or bool(batch)
+        if not batch:
+            return None
+        self._answered = True
         says = self.measurement.note(batch, self._clock.monotonic())
         records = self._records(batch)
         if not self._store.append_now(self.lease, self._next_seq, records):
             return self._take_waiting(batch, records, says)
         self._next_seq += len(records)
         self.has_content |= says
-        return self._after(batch)
+        return self._after(batch[-1])
 
     async def _take_waiting(self, batch: Sequence[Chunk], records: Sequence[Record], says: bool) -> None:
         await self._append_records(records)
         self.has_content |= says
-        pending = self._after(batch)
+        pending = self._after(batch[-1])
         if pending is not None:
             await pending
 
-    def _after(self, batch: Sequence[Chunk]) -> Coroutine[Any, Any, None] | None:
-        """What has to be done once a batch is in the log."""
-        events = batch[-1].events if batch else ()
+    def _after(self, last: Chunk) -> Coroutine[Any, Any, None] | None:
+        """What has to be done once a batch that ends so is in the log."""
+        events = last.events
         if events and type(events[-1]) is StepEnd:  # the marker; a provider sends nothing after it
             return self._end(events[-1])
         if self._backpressure is not None and self._backpressure.holds(self._next_seq):

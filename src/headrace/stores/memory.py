@@ -91,16 +91,13 @@ class MemoryStore:
 
     async def append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
         """Append what the log does not have yet; one wake-up for the whole batch."""
-        self._append(lease, first_seq, records)
+        MemoryStore.append_now(self, lease, first_seq, records)
 
     def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
         """Append at once: nothing here ever waits."""
-        self._append(lease, first_seq, records)
-        return True
-
-    def _append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
-        stream = self._leased(lease)
-        if stream.ended_at is not None:
+        stream = self._streams.get(lease.id)
+        if stream is None or stream.ended_at is not None or stream.epoch != lease.epoch:
+            self._leased(lease)
             raise Fenced(f"Stream {lease.id} has ended.")
         stream.leased_until = self._now() + stream.ttl
         known = len(stream.records) - first_seq
@@ -109,7 +106,7 @@ class MemoryStore:
                 raise SequenceGap(f"Stream {lease.id} has {len(stream.records)} records; {first_seq} cannot follow.")
             records = records[known:]
         if not records:
-            return
+            return True
         size = weigh(records)
         if stream.bytes + size > self._max_stream_bytes:
             text = f"The stream has reached {self._max_stream_bytes} bytes, its limit (max_stream_log_bytes)."
@@ -118,6 +115,7 @@ class MemoryStore:
             raise LogFull(f"All streams together have reached {self._max_bytes} bytes (max_log_bytes).")
         self._extend(stream, records, size)
         stream.tell(records)
+        return True
 
     async def finish(self, lease: Lease, record: Record) -> None:
         """Append the terminal record and close the log, in one step."""

@@ -100,7 +100,8 @@ class Stream:
 
     def tell(self, records: Sequence[Record]) -> None:
         """Let everybody know that these were appended."""
-        self.readers.wake()
+        if self.readers:
+            self.readers.wake()
         places = self.followers
         if len(places) == 1 and not places[0].waits:
             places[0].take(records)

@@ -27,8 +27,6 @@ class Waiters:
 
     def wake(self) -> None:
         """Let all of them run at the loop's next turn."""
-        if not self._futures:
-            return
         for future in self._futures:
             if not future.done():  # a task that was cancelled, and has not run since
                 future.set_result(None)

@@ -25,11 +25,12 @@ _MOST = 64
 class _Seat:
     """One reader's place among the others."""
 
-    __slots__ = ("connection", "left", "reader")
+    __slots__ = ("connection", "left", "reader", "write")
 
     def __init__(self, reader: Reader, connection: Connection) -> None:
         self.reader = reader
         self.connection = connection
+        self.write = connection.writer()
         self.left = asyncio.get_running_loop().create_future()
 
 
@@ -128,8 +129,9 @@ class Broadcast:
             frames = frames[taken:] if taken < len(frames) else []
             slow: list[_Seat] = []
             for seat in self._seats:
-                if not seat.connection.write_now(body):
-                    slow.append(seat)  # noqa: PERF401 - the usual one costs nothing this way
+                seat.connection.wrote = True
+                if not seat.write(body):
+                    slow.append(seat)
             for seat in slow:
                 self._release(seat, frames, terminal)
 

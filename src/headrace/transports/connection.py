@@ -117,17 +117,17 @@ class Connection:
 
     @property
     def direct(self) -> bool:
-        """Whether `write_now` can be called."""
+        """Whether there is a `writer`."""
         return self._direct is not None and self._beating is None
 
-    def write_now(self, body: bytes) -> bool:
-        """Write a piece of the body without waiting, of a length as `BATCH_BYTES`, where the connection is `direct`.
+    def writer(self) -> Callable[[bytes], bool]:
+        """What writes a piece of the body without waiting, where the connection is `direct`.
 
-        Returns:
-            Whether the client has taken it. If not, the next call must be `write`, which waits until it has.
+        Each is of a length as `BATCH_BYTES`, and `wrote` is to be set with it. It returns whether the client has taken
+        it; if not, the next call must be `write`, which waits until it has.
         """
-        self.wrote = True
-        return self._direct.write(body)  # pyright: ignore[reportOptionalMemberAccess] - it is checked before each stay
+        assert self._direct is not None
+        return self._direct.write
 
     async def answer(self, response: Response) -> bool:
         """Send a response of one body, which is whole then; its own `__call__` would leave it outside the deadline."""

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw
 from headrace.codecs import NOT_JSON
 from headrace.dialects.openai_chat import wire
 from headrace.dialects.openai_chat.errors import in_band_error
-from headrace.dialects.openai_chat.pattern import Pattern
+from headrace.dialects.openai_chat.pattern import Pattern, text_of
 from headrace.dialects.openai_chat.tool_calls import OpenCall, ToolCalls
 from headrace.errors import HeadraceError, UpstreamProtocol
 from headrace.events import (
@@ -83,10 +83,12 @@ class ChatDecoder:
         """Decode one frame's data: see `Decoder.feed`."""
         if self.closed:
             return None
-        text = self._pattern.text_in(data)
-        if text:
-            self._frames += 1
-            return Chunk((TextDelta(self._pattern.item, text),))
+        pattern = self._pattern
+        if pattern.begin and data.startswith(pattern.before) and data.endswith(pattern.after):
+            text = text_of(data[pattern.begin : pattern.end])
+            if text:
+                self._frames += 1
+                return Chunk((TextDelta(pattern.item, text),))
         if data == DONE:
             return self._done()
         if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them

@@ -24,23 +24,15 @@ _strict = msgspec.json.Decoder(wire.ChunkFrame).decode
 class Pattern:
     """What stands before and after the text. `forget` it whenever a frame said something else."""
 
-    __slots__ = ("_after", "_before", "_begin", "_end", "_left", "item")
+    __slots__ = ("_left", "after", "before", "begin", "end", "item")
 
     def __init__(self) -> None:
         self.item = -1
         """The item that the text belongs to."""
+        self.before = self.after = b""
+        self.begin = self.end = 0
+        """Where the text is in a frame that begins and ends so; 0 while there is no pattern."""
         self._left = _TRIES
-        self._before = self._after = b""
-        self._begin = self._end = 0
-
-    def text_in(self, data: bytes) -> str | None:
-        """The text of a frame of this pattern; None, or an empty one, where the frame must be read in full."""
-        if self._begin and data.startswith(self._before) and data.endswith(self._after):
-            try:
-                return _text(data[self._begin : self._end])
-            except NOT_JSON:
-                return None
-        return None
 
     def learn(self, data: bytes, delta: TextDelta) -> None:
         """Take the pattern of a frame that was read in full and says this delta, and nothing else."""
@@ -56,12 +48,20 @@ class Pattern:
         before, after = data[:begin], data[begin + len(encoded) :]
         if after and _says(before + msgspec.json.encode(_PROBE) + after, _PROBE):
             self.item = delta.item
-            self._before, self._after = before, after
-            self._begin, self._end = len(before), -len(after)
+            self.before, self.after = before, after
+            self.begin, self.end = len(before), -len(after)
 
     def forget(self) -> None:
         """No frame is of this pattern any more."""
-        self._begin = 0
+        self.begin = 0
+
+
+def text_of(data: bytes) -> str | None:
+    """The text that stands where the pattern has it; None, or an empty one, where the frame must be read in full."""
+    try:
+        return _text(data)
+    except NOT_JSON:
+        return None
 
 
 def _says(data: bytes, text: str) -> bool:

@@ -78,21 +78,23 @@ class Reply:
     def take(self, data: bytes) -> None:
         """What a read of the socket brought. Never raises: what goes wrong is told to the reader."""
         response = self._response
-        began = response.status
         try:
+            if not response.status:
+                self._begin(data)
+                return
             body = response.feed(data)
-            if not began and response.status:
-                self._inflate = _inflate_for(response.headers)
-            if self._inflate is not None:
-                for step in self._inflate.steps(body):
-                    self._hand_on(step)
+            consume = self._consume
+            if consume is None or self._inflate is not None or len(body) > _AT_ONCE:
+                self._keep(body)
             elif body:
-                self._hand_on(body)
-        except (ProtocolError, UpstreamProtocol) as problem:
+                pending = consume(body)
+                if pending is not None:
+                    self._pending = pending
+                    self._stop()
+        except Exception as problem:  # noqa: BLE001 - told to the reader, who raises it
             self._broken = problem
-            self._wake()
-            return
-        if response.complete or not began:
+            self._stop()
+        if response.complete:
             self._wake()
 
     def lost(self, problem: Exception | None) -> None:
@@ -101,29 +103,28 @@ class Reply:
             self._broken = problem or ConnectionResetError("closed")
         self._wake()
 
-    def _hand_on(self, body: bytes) -> None:
-        consume = self._consume
-        if consume is None or len(body) > _AT_ONCE:
-            self._consume = None
-            self._keep(body)
-            return
-        try:
-            pending = consume(body)
-        except Exception as problem:  # noqa: BLE001 - told to the reader, who raises it
-            self._broken = problem
-        else:
-            if pending is None:
-                return
-            self._pending = pending
-        self._consume = None
-        self._line.pause()
-        self._wake()
+    def _begin(self, data: bytes) -> None:
+        """The head, or a part of it, and what follows it."""
+        body = self._response.feed(data)
+        if self._response.status:
+            self._inflate = _inflate_for(self._response.headers)
+        self._keep(body)
 
     def _keep(self, body: bytes) -> None:
-        self._arrived.append(body)
-        self._kept += len(body)
+        """Leave it to the reader, who is woken up."""
+        self._consume = None
+        for piece in (body,) if self._inflate is None else self._inflate.steps(body):
+            if piece:
+                self._arrived.append(piece)
+                self._kept += len(piece)
         if self._kept > _MOST_KEPT:
             self._line.pause()
+        self._wake()
+
+    def _stop(self) -> None:
+        """Let the reader deal with it before any more is read."""
+        self._consume = None
+        self._line.pause()
         self._wake()
 
     def _wake(self) -> None:
