@@ -12,6 +12,18 @@ class ProtocolError(ValueError):
 class Response:
     """Reads the response to one request, however its body is delimited: by chunks, a length or the end."""
 
+    __slots__ = (
+        "_between_chunks",
+        "_bodiless",
+        "_chunk_ended",
+        "_parser",
+        "_pieces",
+        "complete",
+        "headers",
+        "reusable",
+        "status",
+    )
+
     def __init__(self, *, bodiless: bool = False) -> None:
         """`bodiless`: the request was a HEAD, whose answer ends with its headers, whatever they say (RFC 9112 6.3)."""
         self.status = 0

@@ -25,6 +25,21 @@ def says(chunk: Chunk) -> bool:
 class Measurement:
     """One stream's times and counts; the observer hears of them as they come, once per read."""
 
+    __slots__ = (
+        "_at_once",
+        "_gaps",
+        "_observer",
+        "_told_to_stop",
+        "began",
+        "ended",
+        "readers",
+        "resumes",
+        "retries",
+        "said",
+        "source",
+        "ttft",
+    )
+
     def __init__(self, source: Source, observer: Observer, now: float) -> None:
         """`now` is when the request was accepted: waiting for a turn and retries count towards the first token."""
         self.source = source

@@ -62,6 +62,33 @@ class Job(msgspec.Struct, frozen=True):
 class Relay:
     """Pulls the model and appends; whatever happens, the log ends with one terminal record (P3)."""
 
+    __slots__ = (
+        "_answered",
+        "_backpressure",
+        "_clock",
+        "_deadlines",
+        "_grace",
+        "_linger",
+        "_next_seq",
+        "_readers",
+        "_reported",
+        "_scope",
+        "_stopped",
+        "_store",
+        "_unconfirmed",
+        "asking",
+        "ended",
+        "has_content",
+        "id",
+        "job",
+        "lease",
+        "measurement",
+        "owner",
+        "slot",
+        "terminal",
+        "usage",
+    )
+
     def __init__(
         self, job: Job, lease: Lease, store: StreamStore, clock: Clock, slot: Slot, measurement: Measurement
     ) -> None:

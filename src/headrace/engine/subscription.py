@@ -18,6 +18,19 @@ BATCH = 1000
 class Subscription:
     """Reads the log at its own pace and holds nothing but a number; leaving it is all a reader ever does (P2)."""
 
+    __slots__ = (
+        "_behind",
+        "_on_close",
+        "_on_resume",
+        "_store",
+        "after",
+        "ended",
+        "on_taken",
+        "shared",
+        "stream_id",
+        "taken",
+    )
+
     def __init__(
         self,
         store: StreamStore,

@@ -60,11 +60,26 @@ With the default `write_timeout` a reader needs 9 kB/s to keep up with writes of
 class Connection:
     """Sends one answer. The work on it is cancelled when the client goes away, or does not read (P23)."""
 
-    heartbeat: bytes | None = None
-    """What is sent after an interval of silence; None before the headers, and where nothing can be."""
+    __slots__ = (
+        "_abort",
+        "_beating",
+        "_direct",
+        "_heartbeats",
+        "_receive",
+        "_scope",
+        "_send",
+        "_stream_id",
+        "_tasks",
+        "heartbeat",
+        "last_write",
+        "writing",
+        "wrote",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, heartbeats: Heartbeats, stream_id: str) -> None:
         """`stream_id` is for the log. The request's body must have been read: what is left of it is thrown away."""
+        self.heartbeat: bytes | None = None
+        """What is sent after an interval of silence; None before the headers, and where nothing can be."""
         extensions = scope.get("extensions", {})
         self._abort: Callable[[], None] | None = extensions.get(ABORT)
         self._direct: Direct | None = extensions.get(DIRECT)

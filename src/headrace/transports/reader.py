@@ -17,6 +17,8 @@ from headrace.events import RENDER_VERSION, Record, StepStart, Terminal
 class Reader:
     """Frames of one stream in one shape, from a position on."""
 
+    __slots__ = ("_left", "answered", "cursor", "dialect", "position", "subscription", "terminal", "view")
+
     def __init__(self, subscription: Subscription, dialect: Dialect, cursor: Cursor) -> None:
         """Nothing is read yet; `seek` must run before `next` when the cursor is not at the start."""
         self.subscription = subscription

@@ -58,6 +58,23 @@ class _Choice:
 class ChatDecoder:
     """Frames of one upstream answer; `closed` after `[DONE]`."""
 
+    __slots__ = (
+        "_attrs",
+        "_choices",
+        "_finish",
+        "_frames",
+        "_items",
+        "_model",
+        "_numbers",
+        "_pattern",
+        "_provider",
+        "_reindexed",
+        "_unsaid",
+        "_usage",
+        "_usage_beside",
+        "closed",
+    )
+
     def __init__(self, provider: str, model: str) -> None:
         """`model` is used until the upstream names its own."""
         self._provider = provider
@@ -89,8 +106,10 @@ class ChatDecoder:
             if text:
                 self._frames += 1
                 return Chunk((TextDelta(pattern.item, text),))
-        if data == DONE:
-            return self._done()
+        return self._done() if data == DONE else self._read(data)
+
+    def _read(self, data: bytes) -> Chunk | None:
+        """Read a frame in full."""
         if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
             data = data.replace(b"\n", b" ").replace(b"\r", b" ")
         self._numbers.clear()

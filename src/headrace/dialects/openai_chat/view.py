@@ -120,6 +120,21 @@ def text_key(kind: ItemKind, name: str | None) -> str:
 class ChatView:
     """One fold of the log; `include_usage` is its only parameter. A delta of an item that never began says nothing."""
 
+    __slots__ = (
+        "_attrs",
+        "_calls",
+        "_head",
+        "_include_usage",
+        "_items",
+        "_opening",
+        "_raw_is_ours",
+        "_tail",
+        "_top",
+        "_usage",
+        "_usage_shown",
+        "_with_role",
+    )
+
     plain = True
 
     def __init__(self, params: str) -> None:

@@ -24,6 +24,8 @@ _PIECE = 64 * 1024
 class Connection(asyncio.Protocol):
     """A socket, and the answer that comes on it now."""
 
+    __slots__ = ("_closed", "_on_lost", "_paused", "_reply", "_transport", "_writable", "asked", "idle_since")
+
     def __init__(self, on_lost: Callable[[Connection], None]) -> None:
         """`on_lost` is called once, when the socket is closed, by whichever side."""
         loop = asyncio.get_running_loop()

@@ -41,6 +41,19 @@ class Line(Protocol):
 class Reply:
     """One answer. `take` and `lost` are for its connection, everything else for its reader, of whom there is one."""
 
+    __slots__ = (
+        "__weakref__",
+        "_arrived",
+        "_broken",
+        "_consume",
+        "_inflate",
+        "_kept",
+        "_line",
+        "_pending",
+        "_response",
+        "_waiter",
+    )
+
     def __init__(self, line: Line, *, bodiless: bool = False) -> None:
         """`bodiless`: see `Response`."""
         self._line = line
