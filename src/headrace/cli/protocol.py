@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from headrace.cli.light import LightEvent, LightFlow, LightPipeline
 from headrace.transports.connection import ABORT, DIRECT
 
 LAST_WRITES_S: Final = 1
@@ -76,6 +77,7 @@ class AbortableProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """See uvicorn."""
         super().__init__(*arguments, **options)
+        self.pipeline = LightPipeline()  # pyright: ignore[reportAttributeAccessIssue]
         self._directs: list[_Direct] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -85,6 +87,7 @@ class AbortableProtocol(HttpToolsProtocol):
         write nobody looks at it.
         """
         super().connection_made(transport)
+        self.flow = LightFlow(transport)
         transport.set_write_buffer_limits(0)
 
     def on_headers_complete(self) -> None:
@@ -92,6 +95,7 @@ class AbortableProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         cycle = self.cycle
         if cycle.scope is self.scope:
+            cycle.message_event = LightEvent()  # pyright: ignore[reportAttributeAccessIssue]
             direct = _Direct(cycle)
             self._directs.append(direct)
             self.scope["extensions"] = {ABORT: self.abort, DIRECT: direct}  # pyright: ignore[reportGeneralTypeIssues]

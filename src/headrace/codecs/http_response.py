@@ -16,6 +16,7 @@ class Response:
         "_between_chunks",
         "_bodiless",
         "_chunk_ended",
+        "_delimited",
         "_parser",
         "_pieces",
         "complete",
@@ -34,6 +35,8 @@ class Response:
         self.reusable = False
         """Once complete: whether the connection can take another request."""
         self._bodiless = bodiless
+        self._delimited = False
+        """Whether the head says where the body ends."""
         self._chunk_ended = False
         self._between_chunks = False
         """Whether all that was fed ends with a chunk, so that the next byte begins one."""
@@ -68,7 +71,7 @@ class Response:
 
     def finish(self) -> bool:
         """Take the end of the connection; return whether the response ends with it as it should."""
-        ends_so = bool(self.status) and not {"content-length", "transfer-encoding"} & self.headers.keys()
+        ends_so = bool(self.status) and not self._delimited
         self.complete = self.complete or ends_so
         return self.complete
 
@@ -81,6 +84,7 @@ class Response:
         status = self._parser.get_status_code()
         if status >= 200:
             self.status = status
+            self._delimited = not self.headers.keys().isdisjoint(("content-length", "transfer-encoding"))
             if self._bodiless:
                 self.complete = True
                 self.reusable = self._parser.should_keep_alive()

@@ -76,6 +76,10 @@ class Reply:
         """By name in lower case."""
         return self._response.headers
 
+    def forget_head(self) -> None:
+        """Let go of the headers: half a kilobyte, and the answer may last for minutes."""
+        self._response.headers = {}
+
     @property
     def complete(self) -> bool:
         """Whether the whole answer has arrived, though perhaps nobody has read it."""

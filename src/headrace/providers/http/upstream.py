@@ -107,6 +107,7 @@ class Upstream:
         del body, pieces, own  # the answer may last for minutes, and a prompt be megabytes
         try:
             await self._check(reply, accept)
+            reply.forget_head()
             yield reply
         finally:
             await self._leave(connection)
