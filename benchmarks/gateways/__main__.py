@@ -34,7 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=8.0, help="of a window")
     parser.add_argument("--patience", type=float, default=30.0, help="seconds that a run waits for a quiet machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/gateways.json, .md and .svg")
+    parser.add_argument(
+        "--save",
+        metavar="NAME",
+        nargs="?",
+        const="gateways",
+        help="write benchmarks/results/NAME.json, .md and .svg; %(const)s by default",
+    )
     parser.add_argument("--install", action="store_true", help="install the servers that are not there, and end")
     parser.add_argument("--quick", action="store_true", help="one short round")
     return parser
@@ -65,7 +71,7 @@ def main() -> int:
     return 1 if any(not run.good for run in runs) else 0
 
 
-def _report(servers: Sequence[Server], runs: Sequence[Run], written: Path | None, save: bool) -> None:
+def _report(servers: Sequence[Server], runs: Sequence[Run], written: Path | None, save: str | None) -> None:
     """Say what came out, and keep it where that is asked for."""
     found = rows(runs)
     missing = unmeasured(servers, runs)
@@ -78,9 +84,9 @@ def _report(servers: Sequence[Server], runs: Sequence[Run], written: Path | None
     if written is not None:
         written.write_text(text, encoding="utf-8")
     if save:
-        (_RESULTS / "gateways.json").write_text(text, encoding="utf-8")
-        (_RESULTS / "gateways.md").write_text(page(found, about, description(), missing), encoding="utf-8")
-        (_RESULTS / "gateways.svg").write_text(chart(found), encoding="utf-8")
+        (_RESULTS / f"{save}.json").write_text(text, encoding="utf-8")
+        (_RESULTS / f"{save}.md").write_text(page(found, about, description(), missing), encoding="utf-8")
+        (_RESULTS / f"{save}.svg").write_text(chart(found), encoding="utf-8")
 
 
 def _install(servers: Sequence[Server]) -> int:

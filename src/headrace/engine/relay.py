@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -184,8 +184,8 @@ class Relay:
         provider, request, model = self.job.provider, self.job.request, self.job.upstream_model
         self.asking = True
         try:
-            if isinstance(provider, Pushing):
-                await provider.push(request, model, self._take)
+            if hasattr(provider, "push"):  # isinstance of a protocol takes 20 µs
+                await cast("Pushing", provider).push(request, model, self._take)
             else:
                 await self._iterate(provider.stream(request, model))
         finally:

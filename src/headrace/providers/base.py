@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from headrace.events import Chunk
 from headrace.messages import Request
@@ -44,7 +44,6 @@ It raises what ends the stream.
 """
 
 
-@runtime_checkable
 class Pushing(Provider, Protocol):
     """A provider that can also hand every batch on in the turn of the event loop in which it arrives.
 
