@@ -7,4 +7,4 @@ Every tree brings its own cases, so they may follow its API; that is all that tw
 does not fit the API of a tree is left out there as a whole, so they are small.
 """
 
-MODULES = ("sse", "framing", "chat", "views", "log", "requests", "counting", "observing")
+MODULES = ("sse", "framing", "chat", "views", "log", "broadcast", "requests", "counting", "observing")

@@ -22,10 +22,10 @@ _WRITE = 128 * 1024
 _APPENDS = 20
 _LONG = 1000
 _TURNS = 100
-_OPENING, _TEXTS = material.log([material.ROLE], material.TEXTS)
+_OPENING, TEXTS = material.log([material.ROLE], material.TEXTS)
 
 
-class _Stream:
+class Stream:
     """A stream of a store of its own, written as the relay does: a record a frame, an append a read."""
 
     def __init__(self, store: MemoryStore, lease: Lease) -> None:
@@ -34,7 +34,7 @@ class _Stream:
         self._lease = lease
 
     @classmethod
-    async def open(cls) -> _Stream:
+    async def open(cls) -> Stream:
         """One that has begun."""
         store = MemoryStore(now=lambda: 1_750_000_000.0, max_stream_bytes=2**40, max_bytes=2**40)
         stream = cls(store, await store.acquire(material.START.id, "", b"{}", 10))
@@ -47,9 +47,9 @@ class _Stream:
         await self._store.append(self._lease, self.length, records)
         self.length += len(records)
 
-    def reader(self, position: int = 0) -> Reader:
+    def reader(self, position: int = 0, shared: dict[object, object] | None = None) -> Reader:
         """A reader in the shape of chat, as a connection has one."""
-        subscription = Subscription(self._store, material.START.id, lambda: None)
+        subscription = Subscription(self._store, material.START.id, lambda: None, shared=shared)
         cursor = start_of(OPENAI_CHAT, "")
         return Reader(subscription, OPENAI_CHAT, Cursor(cursor.code, cursor.version, cursor.params, position))
 
@@ -63,16 +63,16 @@ async def _follow(reader: Reader) -> None:
 
 async def append() -> Round:
     """An append of one record that nobody waits for."""
-    return _appending(await _Stream.open(), 1)
+    return _appending(await Stream.open(), 1)
 
 
 async def append_batch() -> Round:
     """A record, of 20 in one append that nobody waits for."""
-    return _appending(await _Stream.open(), _APPENDS)
+    return _appending(await Stream.open(), _APPENDS)
 
 
-def _appending(stream: _Stream, together: int) -> Round:
-    batches = [_TEXTS[start : start + together] for start in range(0, len(_TEXTS), together)]
+def _appending(stream: Stream, together: int) -> Round:
+    batches = [TEXTS[start : start + together] for start in range(0, len(TEXTS), together)]
 
     async def round_() -> int:
         before = stream.length
@@ -94,14 +94,14 @@ async def fan_out() -> Round:
 
 
 async def _waking(readers: int, appends: int) -> Round:
-    stream = await _Stream.open()
+    stream = await Stream.open()
     following = [stream.reader() for _ in repeat(None, readers)]
     tasks = [asyncio.create_task(_follow(reader)) for reader in following]
     last, task = following[-1], tasks[-1]
 
     async def round_() -> int:
         before = last.position
-        for record in _TEXTS[:appends]:
+        for record in TEXTS[:appends]:
             await stream.append((record,))
             await _arrival(last, task, stream.length - 1)  # record 0 has no frame
         return (last.position - before) * len(tasks)
@@ -123,9 +123,9 @@ async def _arrival(reader: Reader, task: asyncio.Task[None], position: int) -> N
 
 async def resume() -> Round:
     """A reader that comes with a position in the middle of 1,000 records, until its first bytes."""
-    stream = await _Stream.open()
+    stream = await Stream.open()
     while stream.length < _LONG:
-        await stream.append(_TEXTS)
+        await stream.append(TEXTS)
     middle = _LONG // 2
 
     async def round_() -> int:
