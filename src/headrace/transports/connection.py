@@ -68,11 +68,11 @@ class Connection:
         "_receive",
         "_scope",
         "_send",
+        "_sending",
         "_stream_id",
         "_tasks",
         "heartbeat",
         "last_write",
-        "writing",
         "wrote",
     )
 
@@ -90,7 +90,7 @@ class Connection:
         self._beating: anyio.Event | None = None
         self._tasks: TaskGroup | None = None
         self.last_write = heartbeats.clock.monotonic()
-        self.writing = False
+        self._sending = False
         self.wrote = False
 
     async def run(self, work: Callable[[Connection], Awaitable[bool]]) -> None:
@@ -135,6 +135,11 @@ class Connection:
         """Whether there is a `writer`."""
         return self._direct is not None and self._beating is None
 
+    @property
+    def writing(self) -> bool:
+        """See `Idle.writing`."""
+        return self._sending or (self._direct is not None and self._direct.paused)
+
     def writer(self) -> Callable[[bytes], bool]:
         """What writes a piece of the body without waiting, where the connection is `direct`.
 
@@ -154,9 +159,9 @@ class Connection:
         if self._beating is not None:  # two sends at once have no order
             await self._beating.wait()
         self.last_write = self._heartbeats.clock.monotonic()
-        self.writing = True
+        self._sending = True
         await self._send(message)
-        self.writing = False
+        self._sending = False
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -171,16 +176,16 @@ class Connection:
         if self._direct is None:
             assert self._tasks is not None
             self._tasks.start_soon(self._beat)
-        elif not self.writing and not self._direct.paused:
+        elif not self.writing:
             self._direct.write(self.heartbeat)
 
     async def _beat(self) -> None:
-        if self.writing or self.heartbeat is None or self._beating is not None:  # frames came first, and say more
+        if self._sending or self.heartbeat is None or self._beating is not None:  # frames came first, and say more
             return
-        self.writing = True
+        self._sending = True
         self._beating = anyio.Event()
         await self._send({"type": "http.response.body", "body": self.heartbeat, "more_body": True})
-        self.writing = False
+        self._sending = False
         self._beating.set()
         self._beating = None
 

@@ -17,8 +17,11 @@ class Idle(Protocol):
     """Monotonic time at which the last write began; of one whose `wrote` is set, it is the next look's."""
     wrote: bool
     """Set by writes that take no time; taken back here."""
-    writing: bool
-    """Whether that write still waits for the reader."""
+
+    @property
+    def writing(self) -> bool:
+        """Whether that write still waits for the reader."""
+        ...
 
     def beat(self) -> None:
         """Write the heartbeat in a task of the body's own; called when nothing was written for an interval."""
