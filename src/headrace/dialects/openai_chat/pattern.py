@@ -17,6 +17,7 @@ _FIELD = b'"content":'
 _TRIES = 8
 """Frames without a pattern after which none is looked for: there are servers that put padding into each."""
 _PROBE = "\x00\x7f"
+"""A text to see where the text is; a frame that says it already tells nothing."""
 _text = msgspec.json.Decoder(str).decode
 _strict = msgspec.json.Decoder(wire.ChunkFrame).decode
 
@@ -46,7 +47,7 @@ class Pattern:
         if begin < 0:
             return
         before, after = data[:begin], data[begin + len(encoded) :]
-        if after and _says(before + msgspec.json.encode(_PROBE) + after, _PROBE):
+        if after and delta.text != _PROBE and _says(before + msgspec.json.encode(_PROBE) + after, _PROBE):
             self.item = delta.item
             self.before, self.after = before, after
             self.begin, self.end = len(before), -len(after)

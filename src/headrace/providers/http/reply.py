@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -21,7 +21,7 @@ Consume = Callable[[bytes], Coroutine[Any, Any, None] | None]
 _MOST_KEPT = 256 * 1024
 # What is consumed in one go: about 80 frames, which with their way to the readers take 1 ms.
 _AT_ONCE = 16 * 1024
-# What one step of decompression may give: a bomb must meet the limits of frames before it fills the memory.
+# What one step of decompression may give: a bomb meets the limits of frames before it fills the memory.
 _INFLATED = 256 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
@@ -104,7 +104,10 @@ class Reply:
             if consume is None or self._inflate is not None or len(body) > _AT_ONCE:
                 self._keep(body)
             elif body:
-                pending = consume(body)
+                try:
+                    pending = consume(body)
+                except Exception as problem:
+                    raise _Refused(problem) from problem
                 if pending is not None:
                     self._pending = pending
                     self._stop()
@@ -130,10 +133,9 @@ class Reply:
     def _keep(self, body: bytes) -> None:
         """Leave it to the reader, who is woken up."""
         self._consume = None
-        for piece in (body,) if self._inflate is None else self._inflate.steps(body):
-            if piece:
-                self._arrived.append(piece)
-                self._kept += len(piece)
+        if body:
+            self._arrived.append(body)
+            self._kept += len(body)
         if self._kept > _MOST_KEPT:
             self._line.pause()
         self._wake()
@@ -169,14 +171,18 @@ class Reply:
             UpstreamIncomplete: the body was cut off. What had arrived is returned first.
             UpstreamProtocol: the body is not HTTP.
         """
-        while not self._arrived:
-            if self._broken is not None:
-                raise self._failure(self._broken)
-            if self.complete:
-                return b""
-            self._line.resume()
-            await self._news()
-        return self._taken()
+        while True:
+            while not self._arrived:
+                if self._broken is not None:
+                    raise self._failure(self._broken)
+                if self.complete:
+                    return b""
+                self._line.resume()
+                await self._news()
+            data = self._taken()
+            if data:  # of compressed bytes, some give nothing yet
+                return data
+            await anyio.lowlevel.checkpoint()
 
     async def feed(self, consume: Consume) -> bool:
         """Hand every read to `consume` in the turn in which it arrives, until it gives something to wait for.
@@ -192,7 +198,8 @@ class Reply:
             Exception: what `consume` raised.
         """
         if self._arrived:
-            pending = consume(self._slice())
+            data = self._slice()
+            pending = consume(data) if data else None
             if pending is not None:
                 await pending
             elif self._arrived:
@@ -217,19 +224,38 @@ class Reply:
         return True
 
     def _slice(self) -> bytes:
-        """The beginning of what has arrived."""
-        data = self._taken()
+        """The beginning of what has arrived; empty where that is compressed and gives nothing yet."""
+        if self._inflate is not None:
+            return self._inflated(self._inflate, _AT_ONCE)
+        data = self._taken_raw()
         if len(data) > _AT_ONCE:
-            self._arrived.append(data[_AT_ONCE:])
-            self._kept = len(data) - _AT_ONCE
+            self._put_back(data[_AT_ONCE:])
         return data[:_AT_ONCE]
 
     def _taken(self) -> bytes:
+        """All that has arrived, or one step of it where it is compressed."""
+        return self._taken_raw() if self._inflate is None else self._inflated(self._inflate, _INFLATED)
+
+    def _inflated(self, inflate: _Inflate, most: int) -> bytes:
+        try:
+            data, rest = inflate.step(self._taken_raw(), most)
+        except UpstreamProtocol as problem:
+            self._broken = problem
+            raise
+        if rest:
+            self._put_back(rest)
+        return data
+
+    def _taken_raw(self) -> bytes:
         arrived = self._arrived
         data = arrived[0] if len(arrived) == 1 else b"".join(arrived)
         arrived.clear()
         self._kept = 0
         return data
+
+    def _put_back(self, data: bytes) -> None:
+        self._arrived.append(data)
+        self._kept = len(data)
 
     async def _news(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -263,6 +289,8 @@ class Reply:
 
     def _failure(self, problem: Exception) -> Exception:
         match problem:
+            case _Refused(args=(refusal,)):  # whatever it is: an OSError of the consumer's is none of the connection's
+                return refusal
             case ProtocolError():
                 error: HeadraceError = UpstreamProtocol("The model server's answer is not valid HTTP.")
             case OSError():
@@ -274,22 +302,24 @@ class Reply:
         return error
 
 
+class _Refused(Exception):
+    """Around what `consume` raised."""
+
+
 class _Inflate:
     """Decompresses what a server compressed though it was asked not to (P16)."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
 
-    def steps(self, data: bytes) -> Iterator[bytes]:
-        """What it gives. Raises `UpstreamProtocol`."""
-        while data:
-            try:
-                step = self._stream.decompress(data, _INFLATED)
-            except zlib.error as problem:
-                raise UpstreamProtocol("The model server's answer cannot be decompressed.") from problem
-            data = self._stream.unconsumed_tail
-            if step:
-                yield step
+    def step(self, data: bytes, most: int) -> tuple[bytes, bytes]:
+        """At most so many bytes of what it gives, and what of it is still to be given. Raises `UpstreamProtocol`."""
+        if self._stream.eof:  # what follows the end would be kept for ever
+            return b"", b""
+        try:
+            return self._stream.decompress(data, most), self._stream.unconsumed_tail
+        except zlib.error as problem:
+            raise UpstreamProtocol("The model server's answer cannot be decompressed.") from problem
 
 
 def _inflate_for(headers: Mapping[str, str]) -> _Inflate | None:
