@@ -400,7 +400,8 @@ class Connection:
 
     def stall(self) -> None:
         """From now on the client reads nothing: the next message waits."""
-        self._reading = anyio.Event()
+        if self._reading.is_set():
+            self._reading = anyio.Event()
 
     async def receive(self) -> dict[str, Any]:
         await self.gone.wait()
