@@ -140,7 +140,8 @@ class Witness(Observer):
     """Keeps what it is told, in order."""
 
     ttfts: list[float] = field(default_factory=list[float])
-    gaps: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    gaps: list[float] = field(default_factory=list[float])
+    at_once: int = 0
     closings: list[float] = field(default_factory=list[float])
     resumes: int = 0
     ends: list[Ended] = field(default_factory=list[Ended])
@@ -149,9 +150,10 @@ class Witness(Observer):
         assert source == SOURCE
         self.ttfts.append(ttft)
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
         assert source == SOURCE
-        self.gaps.append((gap, chunks))
+        self.gaps += gaps
+        self.at_once += at_once
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
         assert source == SOURCE
@@ -398,7 +400,8 @@ class Connection:
 
     def stall(self) -> None:
         """From now on the client reads nothing: the next message waits."""
-        self._reading = anyio.Event()
+        if self._reading.is_set():
+            self._reading = anyio.Event()
 
     async def receive(self) -> dict[str, Any]:
         await self.gone.wait()

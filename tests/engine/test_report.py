@@ -268,7 +268,7 @@ class Broken(Observer):
     def first_content(self, source: Source, ttft: float) -> None:
         raise ZeroDivisionError("first_content")
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
         raise ZeroDivisionError("content")
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
@@ -297,7 +297,7 @@ async def test_an_observer_that_fails_harms_no_stream_and_no_other_observer(capl
             stopped.subscription.close()
             assert rig.engine.accepting
         witness = rig.witness
-        assert len(witness.ttfts) == 2 and witness.gaps == [(0, 1)] and witness.closings == [0]
+        assert len(witness.ttfts) == 2 and witness.gaps == [0] and witness.closings == [0]
         assert witness.resumes == 1 and len(witness.ends) == 2
     failures = [record for record in caplog.records if record.message == "Broken failed"]
     assert {str(record.exc_info[1]) for record in failures if record.exc_info} == {

@@ -316,7 +316,7 @@ class MemoryStore:
         stream.removed = True
         stream.readers.wake()
         for place in tuple(stream.followers):
-            place.follower.lost(_not_found(stream.id))
+            place.lose(_not_found(stream.id))
 
     def _pack(self, stream: Stream) -> Generator[None]:
         """Replace an ended stream's log and request by an archive, in steps of a millisecond at most."""
@@ -327,6 +327,8 @@ class MemoryStore:
         for piece in pieces(stream.request):
             archive.add_request(piece)
             yield
+        for place in tuple(stream.followers):  # they are told from the log
+            place.tell()
         before = stream.cost
         log, stream.records, stream.request = stream.records, [], b""
         stream.archive = archive

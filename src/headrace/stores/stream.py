@@ -32,15 +32,22 @@ class Place:
         """Tell what has not been told."""
         self.waits = False
         records = self._log[self._told :]
-        if records and not self.over:
+        if records:
             self.take(records)
 
     def take(self, records: Sequence[Record]) -> None:
         """Tell these, which are the next."""
+        if self.over:
+            return
         self._told += len(records)
         try:
             self.follower.take(records)
         except Exception as problem:  # noqa: BLE001 - a reader's; whoever appends must not suffer
+            self.lose(problem)
+
+    def lose(self, problem: Exception) -> None:
+        """Tell that there will be no more, whatever has not been told."""
+        if not self.over:
             self.over = True
             self.follower.lost(problem)
 

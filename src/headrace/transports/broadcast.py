@@ -79,6 +79,7 @@ class Broadcast:
         self._seats.append(seat)
         if reader.subscription.on_taken is not None:
             self._counted.append(reader.subscription)
+            reader.subscription.took(self._after)  # what it read by itself is written
         try:
             await seat.left
         finally:

@@ -109,7 +109,7 @@ class StreamResponse(Response):
         if refusal is not None:
             return await connection.answer(refusal)
         await connection.start(self.status_code, self.raw_headers)
-        self.raw_headers = []  # an answer lasts long, and they are a kilobyte
+        self.raw_headers = list[tuple[bytes, bytes]]()  # an answer lasts long, and they are a kilobyte
         if self._framing.opening:
             await connection.write(self._framing.opening)
         connection.heartbeat = self._framing.heartbeat
