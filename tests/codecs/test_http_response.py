@@ -111,6 +111,7 @@ chunks = st.builds(
 )
 trailers = st.sampled_from([b"", b"", b"X-Trailer: 1\r\n", b"A: b\r\nC: d\r\n"])
 cuts = st.lists(st.integers(0, 400), max_size=4)
+joins = st.frozensets(st.integers(0, 9), max_size=3)
 
 
 def outcome(pieces):
@@ -119,27 +120,31 @@ def outcome(pieces):
     return body, response.status, response.complete, response.reusable
 
 
-def cut_up(parts, positions):
-    """A read for each part, some of which are cut again."""
-    starts = [0]
-    for part in parts:
-        starts.append(starts[-1] + len(part))
+def cut_up(parts, positions, joined=frozenset[int]()):
+    """A read for each part; some come with the next one, and some are cut again."""
     whole = b"".join(parts)
-    ends = sorted({*starts[1:], *(position % (len(whole) + 1) for position in positions)})
+    ends = {len(whole), *(position % (len(whole) + 1) for position in positions)}
+    at = 0
+    for number, part in enumerate(parts):
+        at += len(part)
+        if number not in joined:
+            ends.add(at)
+    ends = sorted(ends)
     return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False) if end > begin]
 
 
 @pytest.mark.promise("P15")
 @settings(max_examples=500, deadline=None)
-@given(body=st.lists(chunks, max_size=8), trailer=trailers, positions=cuts)
-@example(body=[Chunk(b"a", "x", b""), Chunk(b"1\r\na\r\n", "x", b"")], trailer=b"", positions=[])
-@example(body=[Chunk(b"a", "x", b"")] * 3, trailer=b"", positions=[len(HEAD) + 7, len(HEAD) + 9])
-def test_chunks_give_the_same_body_in_any_reads(body, trailer, positions):
+@given(body=st.lists(chunks, max_size=8), trailer=trailers, positions=cuts, joined=joins)
+@example(body=[Chunk(b"a", "x", b""), Chunk(b"1\r\na\r\n", "x", b"")], trailer=b"", positions=[], joined=frozenset())
+@example(body=[Chunk(b"a", "x", b"")] * 3, trailer=b"", positions=[], joined=frozenset({2}))
+@example(body=[Chunk(b"a", "x", b"")] * 3, trailer=b"", positions=[len(HEAD) + 7, len(HEAD) + 9], joined=frozenset())
+def test_chunks_give_the_same_body_in_any_reads(body, trailer, positions, joined):
     parts = [HEAD, *(chunk.wire for chunk in body), b"0\r\n" + trailer + b"\r\n"]
     wanted = (b"".join(chunk.data for chunk in body), 200, True, True)
     assert outcome([b"".join(parts)]) == wanted
     assert outcome(parts) == wanted
-    assert outcome(cut_up(parts, positions)) == wanted
+    assert outcome(cut_up(parts, positions, joined)) == wanted
 
 
 @pytest.mark.promise("P6")
