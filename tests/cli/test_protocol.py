@@ -243,7 +243,7 @@ async def test_a_request_that_has_not_all_arrived_is_not_watched() -> None:
             answer = await site.answers.get()
             assert not answer.direct.watch(gone.set)
             writer.write(b"fives")
-            while not answer.direct.watch(gone.set):  # noqa: ASYNC110 - nothing else tells
+            while not answer.direct.watch(gone.set):  # noqa: ASYNC110 - the server tells nobody but the answer
                 await asyncio.sleep(0)
             assert answer.direct.write(b"x")
             await reader.readuntil(b"x\r\n")

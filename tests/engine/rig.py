@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from headrace.engine.order import Order, Route
 from headrace.engine.subscription import Subscription
 from headrace.events import Chunk, Event, ItemStart, Record, StepEnd, StepStart, TextDelta, Usage
 from headrace.messages import Message, Part, Request
+from headrace.providers.base import Take
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
 from headrace.transports.connection import DIRECT
@@ -133,6 +134,20 @@ class ScriptedProvider:
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class PushingProvider(ScriptedProvider):
+    """The same as a `Pushing` provider; a test may also call `take` itself, as a socket does in any turn."""
+
+    take: Take
+
+    async def push(self, request: Request, model: str, take: Take) -> None:
+        self.take = take
+        async with aclosing(self.stream(request, model)) as batches:
+            async for batch in batches:
+                pending = take(batch)
+                if pending is not None:
+                    await pending
 
 
 @dataclass
@@ -267,6 +282,7 @@ async def node(
     clock: FakeClock | None = None,
     *,
     drain: bool = True,
+    provider: ScriptedProvider | None = None,
     observers: Sequence[Observer] = (),
     **config: Any,
 ) -> AsyncIterator[Rig]:
@@ -281,7 +297,7 @@ async def node(
     witness = Witness()
     engine = Engine(settings, store, clock, (*observers, witness))
     heartbeats = Heartbeats(clock, KEEPALIVE, settings.write_timeout)
-    rig = Rig(clock, store, ScriptedProvider(), engine, heartbeats, settings, witness)
+    rig = Rig(clock, store, provider or ScriptedProvider(), engine, heartbeats, settings, witness)
     others = clock.pending
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(rig.heartbeats.run)

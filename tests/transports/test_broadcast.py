@@ -167,6 +167,26 @@ async def test_a_reader_that_does_not_take_what_it_was_written_leaves_and_comes_
             await here.all_got("openai.chat")
 
 
+@pytest.mark.promise("P4", "P5")
+@pytest.mark.parametrize("alone", [True, False])
+async def test_who_leaves_in_the_middle_of_a_long_batch_writes_the_rest_of_it_by_itself(*, alone: bool) -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            here = await audience(rig)
+            async with anyio.create_task_group() as here.tasks:
+                await here.join("openai.chat", "openai.chat")
+                if not alone:  # then all that comes in one turn, the end too, is one batch
+                    await here.join("native")
+                here.connections[0].stall()
+                rig.call.say(words(*(letter * 100_000 for letter in "abcde")))
+                rig.call.finish()
+                await settle()
+                assert here.directly[:2] == [1, 6 if alone else 5]
+                here.connections[0].resume()
+                del here.connections[2:]
+            await here.all_got("openai.chat")
+
+
 @pytest.mark.promise("P4")
 async def test_who_leaves_takes_a_view_that_nobody_else_moves_on() -> None:
     with anyio.fail_after(5):
