@@ -71,9 +71,13 @@ class Pool:
                 trusted.
         """
         loop = asyncio.get_running_loop()
-        found = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
-            await self._resolve(), happy_eyeballs_delay=_EYEBALLS_SECONDS, loop=loop
-        )
+        try:
+            found = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
+                await self._resolve(), happy_eyeballs_delay=_EYEBALLS_SECONDS, loop=loop
+            )
+        except OSError:
+            self._addresses = (0.0, [])  # they may have moved
+            raise
         if self._tls and self._context is None:
             self._context = _tls_context()
         _, connection = await loop.create_connection(
