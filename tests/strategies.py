@@ -105,6 +105,71 @@ terminals: SearchStrategy[Terminal] = st.one_of(
 )
 
 
+_names = st.none() | texts
+_counts = st.integers(0, 2**63 - 1)
+_frames = json_values.map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
+raws = st.none() | _frames
+
+odd_values = st.recursive(
+    json_values | st.floats() | st.just("\ud800") | _frames | st.binary(max_size=3) | st.integers(-(2**200), 2**200),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(texts | st.integers(0, 3), inner, max_size=3)
+        | st.tuples(inner, inner)
+    ),
+    max_leaves=6,
+)
+"""What an event of type `Any` may hold as well, if a provider in this process puts it there."""
+
+usages = st.builds(
+    Usage,
+    input=_counts,
+    output=_counts,
+    cached=_counts,
+    reasoning=_counts,
+    source=st.sampled_from(["provider", "estimated", "partial"]),
+)
+
+
+def events(values: SearchStrategy[Any] = json_values) -> SearchStrategy[Event]:
+    """Any event with any fields, whether or not it makes sense; `values` where its type is `Any`."""
+    return st.one_of(
+        starts,
+        st.builds(
+            ItemStart,
+            item=_counts,
+            kind=st.sampled_from(["text", "reasoning", "refusal", "tool_call", "source", "file", "data"]),
+            choice=_counts,
+            name=_names,
+            call_id=_names,
+        ),
+        st.builds(ItemEnd, _counts),
+        st.builds(TextDelta, _counts, texts, raws),
+        st.builds(ArgsDelta, _counts, texts),
+        st.builds(Signature, _counts, texts),
+        st.builds(ToolResult, texts, values, st.booleans()),
+        st.builds(ObjectValue, _counts, values, st.lists(texts, max_size=2).map(tuple)),
+        usages,
+        st.builds(StepStart, texts, texts, texts, texts, st.none() | usages),
+        st.builds(StepEnd, texts, st.none() | usages),
+        st.builds(ChoiceEnd, _counts, texts),
+        st.builds(Attrs, st.dictionaries(texts, values, max_size=2)),
+        st.builds(Status, texts, texts),
+        terminals,
+        st.builds(
+            Failed,
+            *(texts, texts, st.booleans(), st.integers(400, 599)),
+            retry_after=st.none() | st.floats(0, allow_infinity=False),
+            param=_names,
+        ),
+    )
+
+
+def records_of(seq: int, values: SearchStrategy[Any] = json_values) -> SearchStrategy[Record]:
+    """One record with any events."""
+    return st.builds(Record, st.just(seq), _counts, st.lists(events(values), max_size=3).map(tuple), raws)
+
+
 def streams(*, foreign: bool = True, raw: bool = True, with_logprobs: bool = True) -> SearchStrategy[list[Record]]:
     """Well-formed logs: record 0 with `StreamStart` first, one terminal record last.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
+from benchmarks._page import grid, machine
 from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.result import MARK_S, Result, Sample
 from benchmarks.soak.servers import BRIEF_S, RETENTION_S, WRITE_TIMEOUT_S
@@ -56,7 +54,7 @@ def markdown(result: Result) -> str:
     return f"""# Soak
 
 `scripts/bench soak --minutes {options.seconds / 60:g} --streams {options.streams} --seed {options.seed}`, {date};
-{_machine()}. Server, mock and readers share the cores, and so did other work: times are noisy. {verdict}
+{machine()}. Server, mock and readers share the cores, and so did other work: times are noisy. {verdict}
 {listed}
 ## What ran
 
@@ -93,19 +91,6 @@ reader that does not read, a text of a stream that did not finish, or a stream t
 """
 
 
-def _machine() -> str:
-    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
-    return (
-        f"{os.cpu_count()} cores{f' ({names[0]})' if names else ''}, {int(memory) / 2**20:.0f} GiB, "
-        f"{platform.system()} {platform.release().partition('-')[0]}, CPython {platform.python_version()}"
-    )
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
 def _load(result: Result) -> str:
     ledger, last = result.ledger, result.samples[-1]
     counts = ledger.readers.values()
@@ -135,7 +120,7 @@ def _load(result: Result) -> str:
         ("violations", ledger.violated),
         *((f"- {kind}", count) for kind, count in ledger.kinds.most_common()),
     ]
-    return _grid(("", ""), rows)
+    return grid(("", ""), rows)
 
 
 def _faults(result: Result) -> str:
@@ -143,7 +128,7 @@ def _faults(result: Result) -> str:
         (f"`{fault}`", *(counts[state] or "" for state in _STATES))
         for fault, counts in sorted(result.ledger.faults.items())
     ]
-    return _grid(("fault", *_STATES), rows)
+    return grid(("fault", *_STATES), rows)
 
 
 def _outcomes(result: Result) -> str:
@@ -152,7 +137,7 @@ def _outcomes(result: Result) -> str:
         f"{title}: {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}."
         for title, counts in (("Meant to end", result.ledger.endings), ("Made as", result.ledger.shapes))
     ]
-    return "\n\n".join([_grid(("state", "code or by whom", "streams"), rows), *words])
+    return "\n\n".join([grid(("state", "code or by whom", "streams"), rows), *words])
 
 
 def _readers(result: Result) -> str:
@@ -161,7 +146,7 @@ def _readers(result: Result) -> str:
         for kind, counts in sorted(result.ledger.readers.items())
     ]
     totals = [_sum(result.ledger.readers.values(), column) for column in _READER_COLUMNS]
-    return _grid(("reader, view", *_READER_COLUMNS), [*rows, ("all", *totals)])
+    return grid(("reader, view", *_READER_COLUMNS), [*rows, ("all", *totals)])
 
 
 def _leaks(result: Result) -> str:
@@ -180,7 +165,7 @@ def _leaks(result: Result) -> str:
         ("mock: RSS, MB", *(f"{look.mock.rss_mb:.0f}" for look in looks)),
     ]
     heads = ("", "before", f"at {looks[1].at_s:.0f} s", f"at {looks[2].at_s:.0f} s", "after")
-    return _grid(heads, rows)
+    return grid(heads, rows)
 
 
 def _nearest(samples: Sequence[Sample], at_s: float) -> Sample:
@@ -198,14 +183,3 @@ def _memory(result: Result) -> str:
         f"kept for {RETENTION_S:g} s after its end. Median RSS around {MARK_S:g} s: {result.first_rss_mb:.0f} MB; at "
         f"the end of the load: {result.last_rss_mb:.0f} MB, {result.growth:+.1%}. Every minute, MB: {steps}."
     )
-
-
-def _grid(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table whose columns line up."""
-    cells = [[str(cell) for cell in row] for row in (heads, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)

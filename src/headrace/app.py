@@ -22,7 +22,8 @@ from headrace import __version__
 from headrace.config import Config, Model
 from headrace.endpoints import completions, components, health, metrics, models, prompt, streams
 from headrace.endpoints.envelope import Envelope
-from headrace.endpoints.guard import ANSWERED, Guard
+from headrace.endpoints.guard import Guard
+from headrace.endpoints.handover import ANSWERED, Handover
 from headrace.endpoints.intake import dialect_of
 from headrace.endpoints.services import Services
 from headrace.engine.clock import Clock, SystemClock
@@ -156,7 +157,7 @@ def create_app(
     )
     app.asks_for_keys = bool(config.api_keys)
     _add_routes(app, services)
-    return Envelope(_with_cors(Guard(app, services.access), config), measured.responded)
+    return Envelope(_with_cors(Guard(Handover(app, _defect), services.access), config), measured.responded)
 
 
 def _add_routes(app: FastAPI, services: Services) -> None:

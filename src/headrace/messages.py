@@ -6,9 +6,12 @@ request from the fields here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
+
+from headrace.bodies import Body, LongBody
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -69,13 +72,38 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     response_format: dict[str, Any] | None = None
 
 
+class LongMessages(Collection[Message]):
+    """Very many messages, made of their JSON again each time: as objects they would take ten times the memory."""
+
+    def __init__(self, length: int, batches: Callable[[], Iterator[Sequence[Message]]]) -> None:
+        """`batches` gives all of them, some at a time."""
+        self._length = length
+        self.batches = batches
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Message]:
+        """One after the other."""
+        for batch in self.batches():
+            yield from batch
+
+    def __contains__(self, message: object) -> bool:
+        """By looking at them."""
+        return any(each == message for each in self)
+
+
 class Request(msgspec.Struct, frozen=True):
-    """One question to one model."""
+    """One question to one model.
+
+    In one whose `body` is long, any string may be a stand-in: `LongBody.sample` and `LongBody.restored` know for what.
+    """
 
     dialect: str
     """Name of the shape that `body` is in."""
     model: str
-    messages: tuple[Message, ...]
+    messages: Collection[Message]
     tools: tuple[Tool, ...] = ()
     settings: Settings = Settings()
     stream: bool = False
@@ -83,5 +111,12 @@ class Request(msgspec.Struct, frozen=True):
     params: str = ""
     """View parameters that the request asks for, as cursor letters (`u`: usage chunk)."""
     metadata: dict[str, str] = {}
-    body: bytes = b""
+    body: bytes | LongBody = b""
     """The request as it came, without any credential."""
+    input_tokens: int | None = None
+    """An estimate of the prompt, where it was read in parts and would have to be again."""
+
+    @property
+    def kept(self) -> Body:
+        """What a store keeps."""
+        return self.body.body if isinstance(self.body, LongBody) else self.body

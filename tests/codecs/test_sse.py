@@ -160,6 +160,77 @@ def test_any_bytes_in_any_reads_give_what_the_specification_says(stream: bytes, 
     assert outcome(cut(stream, positions)) == by_the_book(stream)
 
 
+# A read of nearly every token is one frame, and takes a shorter way. What comes between may close that way.
+reads = st.lists(
+    st.sampled_from(
+        [
+            *(b"data: a\n\n", b"data: b\n\n", b"data: longer\n\n", b"data: \n\n", b"data: \xff\n\n"),
+            *(b"data: c\r\n\r\n", b"data: d\r\r", b"data: e\n\r\n", b"data: f\r\n\n", b"data: g\r"),
+            *(b"data: two\ndata: lines\n\n", b"data:tight\n\n", b"event: x\ndata: y\n\n", b"id: 7\ndata: z\n\n"),
+            *(
+                b"id\n\n",
+                b"id: 8\n",
+                b"event: e\n",
+                b"retry: 9\n\n",
+                b"data: half",
+                b"data: h\n",
+                b"\n",
+                b"\r",
+                b"\n\n",
+            ),
+            *(b": comment\n", b":\n", b":\n\n", b": open", b"\xef\xbb\xbf", b"\xef", b"", b"x"),
+        ]
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.promise("P15")
+@settings(max_examples=1000, deadline=None)
+@given(pieces=reads)
+@example(pieces=[b"data: a\n\n", b"data: g\r", b"\n", b"data: a\n\n"])
+@example(pieces=[b"data: a\n\n", b": open", b"data: a\n\n", b"data: b\n\n"])
+@example(pieces=[b"data: a\n\n", b"id: 8\n", b"data: a\n\n", b"data: b\n\n"])
+@example(pieces=[b"\xef", b"data: a\n\n"])
+@example(pieces=[b"\xef\xbb\xbf", b"data: a\n\n", b"\xef\xbb\xbf", b"data: a\n\n"])
+def test_reads_that_are_one_frame_give_what_the_specification_says(pieces: list[bytes]):
+    assert outcome(pieces) == by_the_book(b"".join(pieces))
+
+
+@pytest.mark.promise("P15")
+@settings(max_examples=500, deadline=None)
+@given(pieces=reads, line=st.integers(1, 14), event=st.integers(1, 14))
+@example(pieces=[b":\n", b"data: longer\n\n"], line=14, event=5)
+@example(pieces=[b":\n", b"data: longer\n\n"], line=11, event=14)
+@example(pieces=[b":\n", b"data: longer\n\n", b"data: a\n\n"], line=11, event=14)
+def test_limits_hold_in_reads_that_are_one_frame(pieces: list[bytes], line: int, event: int):
+    limits = {"max_line_bytes": line, "max_event_bytes": event}
+    assert outcome(pieces, **limits) == outcome([b"".join(pieces)], **limits)
+
+
+@pytest.mark.promise("P15")
+@settings(max_examples=300, deadline=None)
+@given(pieces=reads, line=st.integers(1, 14), event=st.integers(1, 14))
+@example(pieces=[b"data: a\n\n: much longer"], line=10, event=10)
+def test_a_decoder_tells_whether_its_next_call_raises(pieces: list[bytes], line: int, event: int):
+    decoder = SSEDecoder(max_line_bytes=line, max_event_bytes=event)
+    for piece in pieces:
+        expected = decoder.failed
+        try:
+            decoder.feed(piece)
+            raised = False
+        except LineTooLong:
+            raised = True
+        assert decoder.failed if raised else not expected
+    expected = decoder.failed
+    try:
+        decoder.finish()
+    except LineTooLong:
+        assert expected
+    else:
+        assert not expected
+
+
 @pytest.mark.promise("P15")
 @settings(max_examples=500, deadline=None)
 @given(stream=streams, positions=cuts, line=st.integers(1, 12), event=st.integers(1, 12))

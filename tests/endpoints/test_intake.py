@@ -9,6 +9,7 @@ import pytest
 
 from headrace.app import create_app
 from headrace.config import Model
+from headrace.endpoints import body as body_module
 from headrace.errors import UpstreamIncomplete, UpstreamUnavailable
 from headrace.events import ChoiceEnd, Chunk
 from headrace.stores.memory import MemoryStore
@@ -67,6 +68,13 @@ def check(answer: Exchange, status: int, param: str | None = None, code: str | N
     return fields
 
 
+@pytest.fixture(params=["short", "long"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies are read in one go, or in parts."""
+    if request.param == "long":
+        monkeypatch.setattr(body_module, "LARGEST_STEP", 0)
+
+
 BAD_BODIES: list[tuple[str, bytes, str | None]] = [
     ("nothing", b"", None),
     ("cut", b'{"model": "demo", ', None),
@@ -117,6 +125,7 @@ BAD_BODIES: list[tuple[str, bytes, str | None]] = [
 ]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("path", CREATE)
 @pytest.mark.parametrize(("sent", "param"), [case[1:] for case in BAD_BODIES], ids=[case[0] for case in BAD_BODIES])
 async def test_a_bad_body_is_400_naming_the_field(path: str, sent: bytes, param: str | None) -> None:
@@ -149,6 +158,7 @@ CHAT_ONLY: list[tuple[bytes, str | None]] = [
 ]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("sent", "param"), CHAT_ONLY, ids=range(len(CHAT_ONLY)))
 async def test_a_bad_setting_is_400_in_openais_form(sent: bytes, param: str | None) -> None:
     async with serving() as server:
@@ -166,6 +176,7 @@ NATIVE_ONLY: list[tuple[bytes, str]] = [
 ]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("sent", "param"), NATIVE_ONLY)
 async def test_a_field_that_the_native_shape_does_not_have_is_400(sent: bytes, param: str) -> None:
     async with serving() as server:

@@ -2,12 +2,13 @@
 
 import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
 import pytest
 
+from headrace.bodies import Body
 from headrace.config import Config, Model, Secret
 from headrace.errors import UpstreamUnavailable
 from headrace.providers import create
@@ -126,7 +127,7 @@ class Spy(MemoryStore):
         super().__init__(now=lambda: 0.0)
         self.seen: list[bytes] = []
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Any:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Any:
         self.seen += [owner.encode(), request]
         return await super().acquire(stream_id, owner, request, ttl)
 
@@ -171,7 +172,7 @@ async def test_no_key_is_in_a_log_a_record_the_store_an_error_or_what_a_provider
             said += [answer.body, str(answer.raw_headers).encode()]
         server.clock.advance(5)
         assert server.provider.asked
-        given = [msgspec.json.encode(request) + request.body for request in server.provider.asked]
+        given = [msgspec.json.encode(request) + cast("bytes", request.body) for request in server.provider.asked]
     logged = [caplog.text.encode(), *(str(vars(record)).encode() for record in caplog.records)]
     for place in (store.seen, said, given, logged):
         assert place

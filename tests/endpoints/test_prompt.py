@@ -92,7 +92,7 @@ async def test_every_id_names_the_stream_and_the_place() -> None:
     }
     assert [frame.id for frame in answer.frames()] == [f"{answer.stream_id}:c1.{n}" for n in range(1, 6)]
     assert answer.body.startswith(b"retry: 2000\nid: ")
-    assert server.provider.asked[0].messages[0].text == "Hi there"
+    assert [message.text for message in server.provider.asked[0].messages] == ["Hi there"]
 
 
 @pytest.mark.promise("P31")

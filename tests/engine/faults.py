@@ -16,10 +16,10 @@ from headrace.engine.subscription import Subscription
 from headrace.errors import StoreError, UpstreamUnavailable
 from headrace.events import ArgsDelta, Chunk, Failed, ItemStart, Record
 from headrace.stores.base import Lease
-from headrace.stores.memory import MemoryStore
 from headrace.transports.framing import PlainText
 from headrace.transports.http import AnswerResponse
 from tests.engine.rig import OPENING, OWNER, Call, Connection, Rig, marker, settle, words
+from tests.stores.waiting import WaitingStore
 
 PAUSE = 60.0
 """Seconds between two tries, less up to a quarter: longer than anything that happens meanwhile takes."""
@@ -60,7 +60,7 @@ READERS = ("streamed", "whole", "openai.chat", "native", "text")
 """The POST that made the stream, whose headers are held; one that waits for the whole answer; and a GET per format."""
 
 
-class FaultyStore(MemoryStore):
+class FaultyStore(WaitingStore):
     """Fails the next call of the method that it is told, `late`: after it has done what it was asked."""
 
     failing = ""

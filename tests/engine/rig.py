@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 
+from headrace.codecs.sse import HEARTBEAT
 from headrace.config import Config, Disconnect
 from headrace.config.schema import CallSettings
 from headrace.dialects import DIALECTS
@@ -20,8 +21,10 @@ from headrace.engine.order import Order, Route
 from headrace.engine.subscription import Subscription
 from headrace.events import Chunk, Event, ItemStart, Record, StepEnd, StepStart, TextDelta, Usage
 from headrace.messages import Message, Part, Request
+from headrace.providers.base import Take
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
+from headrace.transports.connection import DIRECT
 from headrace.transports.framing import SSE, Framing
 from headrace.transports.heartbeat import Heartbeats
 from headrace.transports.http import StreamResponse
@@ -34,8 +37,9 @@ SOURCE = Source("demo-*", "scripted")
 REQUEST_ID = "request-1"
 ONE_TRY = CallSettings(retries=0)
 """Retries wait for a clock that stands still; tests of them say how many."""
-STANDING_TIMERS = 3
-"""What a running engine always waits for: the leases' renewal, the deadlines' and the heartbeats' wheels."""
+STANDING_TIMERS = 4
+"""What a running engine always waits for: the leases' renewal, the store's tidying, the deadlines' and the heartbeats'
+wheels."""
 
 FAR: dict[str, float] = {"ttft_timeout": 86_400.0, "stream_idle_timeout": 86_400.0, "total_timeout": 86_400.0}
 """Deadlines that no test reaches by chance; tests of them say their own."""
@@ -132,12 +136,27 @@ class ScriptedProvider:
     async def close(self) -> None: ...
 
 
+class PushingProvider(ScriptedProvider):
+    """The same as a `Pushing` provider; a test may also call `take` itself, as a socket does in any turn."""
+
+    take: Take
+
+    async def push(self, request: Request, model: str, take: Take) -> None:
+        self.take = take
+        async with aclosing(self.stream(request, model)) as batches:
+            async for batch in batches:
+                pending = take(batch)
+                if pending is not None:
+                    await pending
+
+
 @dataclass
 class Witness(Observer):
     """Keeps what it is told, in order."""
 
     ttfts: list[float] = field(default_factory=list[float])
-    gaps: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    gaps: list[float] = field(default_factory=list[float])
+    at_once: int = 0
     closings: list[float] = field(default_factory=list[float])
     resumes: int = 0
     ends: list[Ended] = field(default_factory=list[Ended])
@@ -146,9 +165,10 @@ class Witness(Observer):
         assert source == SOURCE
         self.ttfts.append(ttft)
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
         assert source == SOURCE
-        self.gaps.append((gap, chunks))
+        self.gaps += gaps
+        self.at_once += at_once
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
         assert source == SOURCE
@@ -262,6 +282,7 @@ async def node(
     clock: FakeClock | None = None,
     *,
     drain: bool = True,
+    provider: ScriptedProvider | None = None,
     observers: Sequence[Observer] = (),
     **config: Any,
 ) -> AsyncIterator[Rig]:
@@ -276,7 +297,7 @@ async def node(
     witness = Witness()
     engine = Engine(settings, store, clock, (*observers, witness))
     heartbeats = Heartbeats(clock, KEEPALIVE, settings.write_timeout)
-    rig = Rig(clock, store, ScriptedProvider(), engine, heartbeats, settings, witness)
+    rig = Rig(clock, store, provider or ScriptedProvider(), engine, heartbeats, settings, witness)
     others = clock.pending
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(rig.heartbeats.run)
@@ -325,6 +346,9 @@ async def read_all(subscription: Subscription) -> list[Record]:
 class Connection:
     """The server's side of one HTTP connection, as strict as uvicorn: what the application sends, and when it ends."""
 
+    offers_direct = False
+    """Whether its server also offers to write without ASGI's messages."""
+
     def __init__(self, *, cut_at: int | None = None, stalled: bool = False) -> None:
         """`cut_at`: the client is gone once it has that many bytes of the body. `stalled`: it reads nothing."""
         self.status: int | None = None
@@ -344,6 +368,12 @@ class Connection:
         """Whether the last message waits for ever, as a server's does behind a large write."""
         self.extensions: dict[str, Any] = {}
         """What the server offers beyond ASGI."""
+        if self.offers_direct:
+            self.extensions[DIRECT] = self
+        self._held: list[bytes] = []
+        """Written, and not taken by the client yet."""
+        self.directly = 0
+        """Writes that were no message."""
 
     @property
     def aborted(self) -> bool:
@@ -351,10 +381,43 @@ class Connection:
 
     def resume(self) -> None:
         self._reading.set()
+        self._take_held()
+
+    @property
+    def paused(self) -> bool:
+        return bool(self._held)
+
+    def write(self, body: bytes) -> bool:
+        assert not self._sending, "two sends at once"
+        assert self.status is not None and not self.clean
+        assert sum(map(len, self._held)) <= len(HEARTBEAT), "it was told to wait"
+        self.directly += 1
+        self._held.append(body)
+        if self._reading.is_set():
+            self._take_held()
+        return not self.paused
+
+    def watch(self, gone: Callable[[], object]) -> bool:
+        return False
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, []
+        for body in held:
+            self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        if self.gone.is_set():
+            return
+        self.body += body
+        self.writes.append(body)
+        if self._cut_at is not None and len(self.body) >= self._cut_at:
+            self.body = self.body[: self._cut_at]
+            self.gone.set()
 
     def stall(self) -> None:
         """From now on the client reads nothing: the next message waits."""
-        self._reading = anyio.Event()
+        if self._reading.is_set():
+            self._reading = anyio.Event()
 
     async def receive(self) -> dict[str, Any]:
         await self.gone.wait()
@@ -376,14 +439,8 @@ class Connection:
                 await anyio.sleep_forever()
         finally:
             self._sending = False
-        if self.gone.is_set():
-            return
-        self.body += message.get("body", b"")
-        self.writes.append(message.get("body", b""))
-        if self._cut_at is not None and len(self.body) >= self._cut_at:
-            self.body = self.body[: self._cut_at]
-            self.gone.set()
-        elif not message.get("more_body", False):
+        self._take(message.get("body", b""))
+        if not self.gone.is_set() and not message.get("more_body", False):
             self.clean = True
 
     async def serve(self, app: Callable[..., Any]) -> None:

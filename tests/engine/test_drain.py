@@ -3,12 +3,13 @@
 import anyio
 import pytest
 
+from headrace.bodies import Body
 from headrace.engine.clock import FakeClock
 from headrace.errors import Overloaded
 from headrace.events import Cancelled, Failed, Finished
 from headrace.stores.base import Lease
-from headrace.stores.memory import MemoryStore
 from tests.engine.rig import OPENING, OWNER, Connection, Rig, node, read_all, relays, settle, terminals, words
+from tests.stores.waiting import WaitingStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P11")]
 
@@ -156,12 +157,12 @@ async def test_a_cut_ends_every_wait_but_not_without_the_terminal_record(stalled
             await settle()
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Its `acquire` waits for the test."""
 
     gate: anyio.Event | None = None
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         if self.gate is not None:
             await self.gate.wait()
         return await super().acquire(stream_id, owner, request, ttl)

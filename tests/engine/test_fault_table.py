@@ -19,7 +19,18 @@ from headrace.errors import HeadraceError, NotFound, Overloaded
 from headrace.events import Cancelled, Failed, Finished
 from tests.engine import faults
 from tests.engine.faults import DEADLINE, LARGEST_LOG, PAUSE, Deed, FaultyStore, Scene, fails, loses, seen
-from tests.engine.rig import CANCEL, CONTINUE, GRACE, Rig, node, read_all, settle, terminals
+from tests.engine.rig import (
+    CANCEL,
+    CONTINUE,
+    GRACE,
+    PushingProvider,
+    Rig,
+    ScriptedProvider,
+    node,
+    read_all,
+    settle,
+    terminals,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -259,13 +270,15 @@ async def _place_is_free(rig: Rig) -> None:
 
 @pytest.mark.promise("P3", "P5", "P12", "P13", "P19", "P24", "P27")
 @pytest.mark.parametrize("row", list(_rows()))
-async def test_what_happens(row: Row) -> None:
+@pytest.mark.parametrize("provider", [ScriptedProvider, PushingProvider])
+async def test_what_happens(row: Row, provider: type[ScriptedProvider]) -> None:
     clock = FakeClock()
     limit = "max_bytes" if row.fault == "all-logs-full" else "max_stream_bytes"
     store = FaultyStore(now=clock.wall, **{limit: LARGEST_LOG})
     leaves = row.fault.startswith("left")
     with anyio.fail_after(5):
-        async with node(store, clock, max_running_per_key=1, **RETRIES, **SETTINGS.get(row.fault, {})) as rig:
+        config: dict[str, Any] = {"max_running_per_key": 1, **RETRIES, **SETTINGS.get(row.fault, {})}
+        async with node(store, clock, provider=provider(), **config) as rig:
             scene = Scene(rig, store, await rig.start(POLICIES.get(row.fault, CONTINUE)), row.phase)
             async with anyio.create_task_group() as tasks:
                 if not leaves:

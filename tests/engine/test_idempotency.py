@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from headrace import errors
+from headrace.bodies import Body
 from headrace.config import Disconnect
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Started
@@ -14,11 +15,12 @@ from headrace.errors import IdempotencyKeyReused, LogFull
 from headrace.events import Chunk, StepStart
 from headrace.stores.memory import MemoryStore
 from tests.engine.rig import CANCEL, CONTINUE, OPENING, OWNER, Rig, node, order, read_all, settle, words
+from tests.stores.waiting import WaitingStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P10")]
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """As a store across a network: every call takes a few turns, before and after it happens."""
 
     refuse_first = False
@@ -26,7 +28,7 @@ class SlowStore(MemoryStore):
     async def claim(self, name: str, value: str, ttl: float) -> str:
         return await self._slowly(super().claim(name, value, ttl))
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float):
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float):
         for _ in range(9):
             await anyio.lowlevel.checkpoint()
         if self.refuse_first:

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.bodies import Body
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.engine.clock import FakeClock
-from headrace.engine.measurement import Measurement, says
+from headrace.engine.measurement import TOGETHER, Measurement, says
 from headrace.engine.observer import Source
 from headrace.errors import Overloaded, UpstreamUnavailable
 from headrace.events import ArgsDelta, Chunk, ItemStart, TextDelta
 from headrace.stores.base import Lease
-from headrace.stores.memory import MemoryStore
 from tests.engine.rig import OPENING, OWNER, SOURCE, Rig, Witness, marker, node, read_all, settle, words
+from tests.stores.waiting import WaitingStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P26")]
 
@@ -74,8 +75,21 @@ def test_a_chunk_counts_once_however_much_it_says() -> None:
     both = Chunk((ItemStart(0, "text"), TextDelta(0, "a"), TextDelta(0, "b"), ArgsDelta(1, "{")))
     witness = Witness()
     measurement = Measurement(SOURCE, witness, 0)
-    assert measurement.note([both, both], 1)
-    assert (witness.ttfts, witness.gaps) == ([1], [(0, 1)])
+    assert measurement.note([both, both, both], 1)
+    measurement.tell()
+    assert (witness.ttfts, witness.gaps, witness.at_once) == ([1], [0], 1)
+
+
+def test_the_observer_is_told_of_many_reads_together_and_of_the_rest_at_the_end() -> None:
+    witness = Witness()
+    measurement = Measurement(SOURCE, witness, 0)
+    for second in range(TOGETHER + 3):
+        measurement.note([WORD, WORD], second)
+        assert len(witness.gaps) == (TOGETHER if second >= TOGETHER - 1 else 0)
+    measurement.tell()
+    measurement.tell()  # nothing is told twice
+    assert witness.gaps == [0, *[1] * (TOGETHER + 2)]
+    assert witness.at_once == TOGETHER + 2
 
 
 READS = st.lists(st.tuples(st.integers(0, 10**6), st.lists(st.booleans(), max_size=5)))
@@ -96,11 +110,12 @@ def test_all_gaps_together_are_the_time_from_the_first_content_to_the_last_witho
         now += pause
         measurement.paused(pause)
         times = [time + pause for time in times]
+    measurement.tell()
     assert (measurement.ttft is None) == (contents == 0) == (not witness.ttfts)
     if times:
-        assert sum(chunks for _, chunks in witness.gaps) == contents - 1
-        assert sum(gap for gap, _ in witness.gaps) == times[-1] - times[0]
-        assert all(gap >= 0 for gap, _ in witness.gaps)
+        assert len(witness.gaps) + witness.at_once == contents - 1
+        assert sum(witness.gaps) == times[-1] - times[0]
+        assert all(gap >= 0 for gap in witness.gaps)
 
 
 @pytest.mark.parametrize("named", CONTENT)
@@ -156,12 +171,12 @@ async def test_retries_and_the_waits_between_them_are_in_the_time_to_the_first_t
         assert (rig.witness.ends[0].ttft, rig.witness.ends[0].retries) == (46, 2)
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Takes its time for every new stream."""
 
     gate = anyio.Event()
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         await self.gate.wait()
         return await super().acquire(stream_id, owner, request, ttl)
 
@@ -205,7 +220,8 @@ async def answered(rig: Rig) -> None:
     await read_all(started.subscription)
 
 
-GAPS = [(0, 2), (2, 1), (1.75, 3), (0, 1)]
+GAPS = [0, 2, 1.75, 0]
+AT_ONCE = 3
 
 
 async def test_gaps_are_per_chunk_and_those_of_one_read_came_at_once() -> None:
@@ -213,7 +229,7 @@ async def test_gaps_are_per_chunk_and_those_of_one_read_came_at_once() -> None:
         async with node() as rig:
             await answered(rig)
         assert rig.witness.ttfts == [5]
-        assert rig.witness.gaps == GAPS
+        assert (rig.witness.gaps, rig.witness.at_once) == (GAPS, AT_ONCE)
 
 
 class Jumping(FakeClock):
@@ -231,7 +247,7 @@ async def test_a_clock_that_is_set_changes_no_measurement() -> None:
         async with node(clock=Jumping()) as rig:
             await answered(rig)
         assert rig.witness.ttfts == [5]
-        assert rig.witness.gaps == GAPS
+        assert (rig.witness.gaps, rig.witness.at_once) == (GAPS, AT_ONCE)
         (end,) = rig.witness.ends
         assert (end.ttft, end.duration) == (5, 108.75)
 
@@ -246,17 +262,15 @@ async def test_a_pause_of_ours_is_no_gap_of_the_upstreams() -> None:
             rig.clock.advance(400)  # nobody reads
             rig.call.say(words("c"))
             await settle()
-            assert rig.witness.gaps == [(0, 1)]
             for _ in range(2):  # taken, and come back for more
                 await started.subscription.available()
             await settle()
-            assert rig.witness.gaps == [(0, 1), (0, 1)]
             rig.clock.advance(3)
             rig.call.say(words("d"))
             await settle()
-            assert rig.witness.gaps == [(0, 1), (0, 1), (3, 1)]
             rig.call.finish()
             await read_all(started.subscription)
+        assert rig.witness.gaps == [0, 0, 3]
 
 
 @pytest.mark.promise("P7")

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from headrace.bodies import Body
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Load
 from headrace.engine.observer import Content, Ended, Observer, Source
@@ -14,7 +15,6 @@ from headrace.engine.outcomes import outcome
 from headrace.errors import Fenced, Overloaded, StoreError, UpstreamUnavailable
 from headrace.events import Failed, Finished, Record, Usage
 from headrace.stores.base import Lease, StreamInfo
-from headrace.stores.memory import MemoryStore
 from tests.engine.rig import (
     CANCEL,
     CONTINUE,
@@ -30,6 +30,7 @@ from tests.engine.rig import (
     settle,
     words,
 )
+from tests.stores.waiting import WaitingStore
 
 pytestmark = pytest.mark.anyio
 
@@ -170,12 +171,12 @@ async def test_a_stream_that_runs_when_the_server_stops_is_told() -> None:
         assert outcome(told.terminal) == ("failed", "server_shutdown")
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Its `acquire` waits for the test."""
 
     gate = anyio.Event()
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         await self.gate.wait()
         return await super().acquire(stream_id, owner, request, ttl)
 
@@ -267,7 +268,7 @@ class Broken(Observer):
     def first_content(self, source: Source, ttft: float) -> None:
         raise ZeroDivisionError("first_content")
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
         raise ZeroDivisionError("content")
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
@@ -296,7 +297,7 @@ async def test_an_observer_that_fails_harms_no_stream_and_no_other_observer(capl
             stopped.subscription.close()
             assert rig.engine.accepting
         witness = rig.witness
-        assert len(witness.ttfts) == 2 and witness.gaps == [(0, 1)] and witness.closings == [0]
+        assert len(witness.ttfts) == 2 and witness.gaps == [0] and witness.closings == [0]
         assert witness.resumes == 1 and len(witness.ends) == 2
     failures = [record for record in caplog.records if record.message == "Broken failed"]
     assert {str(record.exc_info[1]) for record in failures if record.exc_info} == {
@@ -308,7 +309,7 @@ async def test_an_observer_that_fails_harms_no_stream_and_no_other_observer(capl
     }
 
 
-class FailingStore(MemoryStore):
+class FailingStore(WaitingStore):
     """Fails where it is told to."""
 
     failing = ""
@@ -329,7 +330,7 @@ class FailingStore(MemoryStore):
             raise self.error
         return await super().read(stream_id, after, limit)
 
-    async def request(self, stream_id: str) -> bytes:
+    async def request(self, stream_id: str) -> Body:
         if self.failing == "request":
             raise self.error
         return await super().request(stream_id)

@@ -12,7 +12,6 @@ from headrace.engine.clock import FakeClock
 from headrace.errors import Fenced, HeadraceError, LogFull, NotFound, StoreError
 from headrace.events import Cancelled, Chunk, Failed, Finished, Record, TextDelta, Usage
 from headrace.stores.base import Lease
-from headrace.stores.memory import MemoryStore
 from tests.engine.rig import (
     CANCEL,
     OPENING,
@@ -29,6 +28,7 @@ from tests.engine.rig import (
     terminals,
     words,
 )
+from tests.stores.waiting import WaitingStore
 
 pytestmark = pytest.mark.anyio
 
@@ -272,7 +272,7 @@ async def test_readers_that_leave_change_nothing_for_the_others() -> None:
             assert terminals(log) == [Finished("stop")]
 
 
-class UnsureStore(MemoryStore):
+class UnsureStore(WaitingStore):
     """As a store across a network: an append that is cut off may have happened, or not."""
 
     happens = True
@@ -311,7 +311,7 @@ async def test_a_cancel_in_the_middle_of_an_append_leaves_a_whole_log(turns: int
             assert [record.seq for record in log] == list(range(len(log)))
 
 
-class FailingStore(MemoryStore):
+class FailingStore(WaitingStore):
     """Fails where it is told to."""
 
     failing = ""
@@ -355,7 +355,7 @@ async def test_a_store_that_fails_one_stream_leaves_the_engine_running(failing: 
             assert terminals(await read_all(other.subscription)) == [Finished("stop")]
 
 
-class FullAtStart(MemoryStore):
+class FullAtStart(WaitingStore):
     async def append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
         raise LogFull("full")
 
@@ -374,7 +374,7 @@ async def test_a_stream_that_cannot_be_opened_leaves_nothing_behind() -> None:
 
 @pytest.mark.promise("P28")
 async def test_readers_see_a_record_only_after_the_store_took_it() -> None:
-    class Slow(MemoryStore):
+    class Slow(WaitingStore):
         gate: anyio.Event | None = None
 
         async def append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:

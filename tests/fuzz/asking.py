@@ -12,7 +12,8 @@ from headrace.config import ApiKey, Config, Secret
 from headrace.dialects import BY_CODE, DIALECTS, NATIVE, OPENAI_CHAT, cursor
 from headrace.dialects.base import Dialect, read_json
 from headrace.dialects.openai_chat import write_request
-from headrace.endpoints import attach, intake, streams
+from headrace.endpoints import attach, streams
+from headrace.endpoints import body as request_body
 from headrace.engine.idempotency import IdempotencyKey
 from headrace.errors import BadRequest, HeadraceError, InvalidCursor
 from headrace.messages import Request
@@ -64,6 +65,7 @@ def _check_sent_on(request: Request) -> None:
         sent = msgspec.json.decode(write_request(request, "up", stream=stream), type=dict[str, msgspec.Raw])
         assert bytes(sent["model"]) == b'"up"'
         assert bytes(sent["stream"]) == (b"true" if stream else b"false")
+    assert isinstance(request.body, bytes)
     _check_key(request.body)
     try:
         question = ask(request, lambda schema: json.dumps(sorted(schema)))
@@ -104,14 +106,14 @@ def headers(data: bytes) -> None:
         assert any(_SECRETS[owner] in value for _, value in fields)
     except HeadraceError as error:
         assert error.status == 401
-    for read in (_read_policy, _read_token, _read_place, _read_page, intake.check_media_type):
+    for read in (_read_policy, _read_token, _read_place, _read_page, request_body.check_media_type):
         try:
             read(request)
         except HeadraceError as error:
             assert 400 <= error.status < 500
             assert len(error.message) < 500
             assert NATIVE.error(error)
-    assert intake.has_body(request) in (True, False)
+    assert request_body.has_body(request) in (True, False)
 
 
 def _request(target: str, fields: list[tuple[str, str]]) -> HttpRequest:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Any
 
 import openai
 import pytest
 
 from headrace.mock import MockServer, Settings, answer_text
+from headrace.mock.answer import Answer
+from headrace.mock.asked import read_request
+from headrace.mock.pacing import Gap
+from headrace.mock.steps import Frame, Pause
 from tests.mock.client import Client, ask, question, raw_request
 
 pytestmark = pytest.mark.anyio
@@ -142,3 +147,39 @@ async def test_other_routes_are_not_found(method, path, status):
 async def test_what_is_no_http_is_a_bad_request():
     async with MockServer() as server, Client(server) as client:
         assert (await client.ask(lambda reply: False, b"SSH-2.0\r\n\r\n")).status == 400
+
+
+@pytest.mark.parametrize("gap", [Gap(), Gap(a=0.001)])
+async def test_stamps_say_number_and_time_and_end_with_their_hash(gap):
+    before = time.monotonic_ns()
+    async with MockServer(Settings(tokens=20, stamp=True, gap=gap)) as server:
+        reply = await ask(server, question())
+        assert server.stats.tokens == 20
+    *tokens, digest = reply.text.split(" ")
+    assert digest == f"sha256:{hashlib.sha256(''.join(f'{token} ' for token in tokens).encode()).hexdigest()}"
+    numbers, times = zip(*(map(int, token.split(":")) for token in tokens), strict=True)
+    assert numbers == tuple(range(20))
+    assert before <= times[0] and times[-1] <= time.monotonic_ns()
+    assert list(times) == sorted(times)
+    assert len(reply.frames) == 24
+
+
+async def test_a_stamp_is_the_time_of_the_write_not_of_the_wait_before_it():
+    settings = Settings(tokens=2, stamp=True, gap=Gap(a=5.0))
+    asked = read_request(b'{"model": "m", "messages": [], "stream": true}', {})
+    steps = Answer(asked, settings, 1).steps()
+    next(step for step in steps if isinstance(step, Pause))
+    waited = time.monotonic_ns()
+    token = next(step for step in steps if isinstance(step, Frame))
+    stamp = int(token.data.partition(b'"content":"1:')[2].partition(b" ")[0])
+    assert stamp >= waited
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers"),
+    [({"mock": {"stamp": True}}, {}), ({}, {"x_mock_stamp": "true"}), ({}, {"x_mock_stamp": "1"})],
+)
+async def test_a_request_can_ask_for_stamps(fields, headers):
+    async with MockServer(Settings(tokens=1)) as server:
+        reply = await ask(server, question(**fields), **headers)
+    assert reply.text.startswith("0:")

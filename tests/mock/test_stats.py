@@ -63,3 +63,9 @@ async def test_closing_ends_every_answer_at_once():
         await client.ask(lambda reply: len(reply.frames) == 2, raw_request(question()))
         server.close()
         await comes_true(lambda: server.stats.streams_now == 0)
+
+
+async def test_it_is_always_well():
+    async with MockServer(Settings(), parse_faults("status:500")) as server:
+        assert (await ask(server, method="GET", path="/health")).status == 200
+        assert (await stats(server))["requests"] == 0

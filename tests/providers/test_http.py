@@ -12,12 +12,13 @@ import socket
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
 
 from headrace.errors import HeadraceError, UpstreamIncomplete, UpstreamProtocol, UpstreamTimeout, UpstreamUnavailable
-from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Reply, Upstream
+from headrace.providers.http import EVENT_STREAM, JSON, HttpSettings, Reply, Upstream, pool
 from headrace.providers.redaction import Redactor
 from tests.servers.scripted import END, Abort, Close, ScriptedServer, Wait, chunk, head, whole
 
@@ -90,6 +91,16 @@ async def test_a_body_of_several_megabytes_arrives_whole(server: ScriptedServer)
     assert server.requests[0].body == body
 
 
+async def test_a_body_in_pieces_arrives_whole_and_with_its_length(server: ScriptedServer):
+    server.script(whole(b"{}"))
+    pieces = [b"", b'"', *[bytes([65 + number % 26]) * 30_000 for number in range(100)], b'"']
+    async with upstream(server) as made, made.post("/chat/completions", pieces, JSON) as reply:
+        await reply.read_all(100)
+    (request,) = server.requests
+    assert request.body == b"".join(pieces)
+    assert request.headers["content-length"] == str(len(request.body)) and "transfer-encoding" not in request.headers
+
+
 async def test_each_socket_read_is_one_read(server: ScriptedServer):
     gates = [anyio.Event() for _ in range(3)]
     server.script(head(), chunk(b"one"), Wait(gates[0]), chunk(b"two"), Wait(gates[1]), chunk(b"three"), END)
@@ -138,6 +149,93 @@ async def test_a_connection_in_the_pool_holds_no_answer(server: ScriptedServer):
         del reply
         gc.collect()
         assert left() is None
+
+
+async def test_a_connection_that_has_been_idle_for_long_is_closed(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pool, "_KEEPALIVE_SECONDS", 0.0)
+    server.script(whole(b"{}"))
+    async with upstream(server) as made:
+        await body_of(made, accept=JSON)
+        await server.happened("disconnected")
+        await body_of(made, accept=JSON)
+    assert [request.connection for request in server.requests] == [0, 1]
+
+
+async def test_of_the_idle_connections_only_the_old_ones_are_closed(server: ScriptedServer):
+    server.script(whole(b"{}"))
+    async with upstream(server) as made:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(made.start)
+        older, _ = made._pool._idle
+        older.idle_since -= 61
+        made._pool._drop_old()
+        await server.happened("disconnected")
+        await body_of(made, accept=JSON)
+        assert len(server.connections) == 2
+        assert not server.connections[server.requests[0].connection].left.is_set()
+
+
+async def test_a_connection_that_was_idle_for_too_long_is_not_asked_and_is_closed(server: ScriptedServer):
+    server.script(whole(b"{}"))
+    async with upstream(server) as made:
+        await body_of(made, accept=JSON)
+        made._pool._idle[0].idle_since -= 61
+        await body_of(made, accept=JSON)
+        await server.happened("disconnected")
+    assert [request.connection for request in server.requests] == [0, 1]
+
+
+async def test_an_idle_connection_that_says_something_is_not_used_again(server: ScriptedServer):
+    """Such as the 408 of a server that is tired of waiting: it would be taken for the next request's answer."""
+    server.script(whole(b"{}"))
+    async with upstream(server) as made:
+        await body_of(made, accept=JSON)
+        server.connections[0].write(whole(b"", status=408))
+        await server.happened("disconnected")
+        await body_of(made, accept=JSON)
+    assert [request.connection for request in server.requests] == [0, 1]
+
+
+@pytest.mark.parametrize(("seconds", "looked_up"), [(60.0, 1), (0.0, 3)], ids=["cached", "expired"])
+async def test_a_servers_address_is_looked_up_once_a_minute(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, seconds: float, looked_up: int
+):
+    names = noted_names(monkeypatch)
+    monkeypatch.setattr(pool, "_DNS_CACHE_SECONDS", seconds)
+    server.script(whole(b"{}", connection="close"))
+    async with upstream(server, base_url=server.url.replace("127.0.0.1", "localhost")) as made:
+        for _ in range(3):
+            await body_of(made, accept=JSON)
+    assert len(server.connections) == 3
+    assert names.count("localhost") == looked_up  # uvloop itself looks up what is an address
+
+
+async def test_that_a_name_has_no_address_is_not_remembered(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch):
+    server.script(whole(b"{}"))
+    async with upstream(server) as made:
+        with monkeypatch.context() as patched:
+            noted_names(patched, fail=True)
+            await error_of(made, accept=JSON)
+        assert await body_of(made, accept=JSON) == b"{}"
+
+
+def noted_names(monkeypatch: pytest.MonkeyPatch, *, fail: bool = False) -> list[object]:
+    """The names that are looked up from now on."""
+    loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+    names: list[object] = []
+
+    async def noted(host: str, port: int, **options: Any) -> Any:
+        names.append(host)
+        if fail:
+            raise socket.gaierror(socket.EAI_AGAIN, "not now")
+        return await look_up(host, port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", noted)
+    return names
 
 
 async def test_an_error_does_not_cost_the_connection(server: ScriptedServer):

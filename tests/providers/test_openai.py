@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -38,8 +39,27 @@ QUESTION = OpenAIChat().parse(
 )
 
 
+async def pulled(made: OpenAIProvider, request: Request, take: Callable[[list[Chunk]], None]) -> None:
+    async with aclosing(made.stream(request, "m")) as chunks:
+        async for batch in chunks:
+            take(batch)
+
+
+async def pushed(made: OpenAIProvider, request: Request, take: Callable[[list[Chunk]], None]) -> None:
+    await made.push(request, "m", take)
+
+
+collect = pulled
+
+
+@pytest.fixture(params=[pulled, pushed])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to take an answer: whatever holds of one holds of the other."""
+    monkeypatch.setitem(globals(), "collect", request.param)
+
+
 @pytest.fixture
-async def server() -> AsyncIterator[ScriptedServer]:
+async def server(way: None) -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as server:
         yield server
 
@@ -57,16 +77,15 @@ async def provider(server: ScriptedServer, max_line: int = 100_000, **fields: An
 
 
 async def ask(made: OpenAIProvider, request: Request = QUESTION) -> list[list[Chunk]]:
-    async with aclosing(made.stream(request, "m")) as chunks:
-        return [batch async for batch in chunks]
+    got: list[list[Chunk]] = []
+    await collect(made, request, got.append)
+    return got
 
 
 async def failure(made: OpenAIProvider) -> tuple[list[Chunk], HeadraceError]:
     got: list[Chunk] = []
     with pytest.raises(HeadraceError) as caught:
-        async with aclosing(made.stream(QUESTION, "m")) as chunks:
-            async for batch in chunks:
-                got += batch
+        await collect(made, QUESTION, got.extend)
     return got, caught.value
 
 
@@ -146,12 +165,16 @@ async def test_each_read_gives_one_list(server: ScriptedServer):
         *(Wait(gates[0]), chunk(delta(content="b"), delta(content="c"))),
         *(Wait(gates[1]), chunk(delta("stop"), DONE), END),
     )
+
     batches: list[list[Chunk]] = []
-    async with provider(server) as made, aclosing(made.stream(QUESTION, "m")) as chunks:
-        async for batch in chunks:
-            batches.append(batch)
-            if len(batches) <= len(gates):
-                gates[len(batches) - 1].set()
+
+    def take(batch: list[Chunk]) -> None:
+        batches.append(batch)
+        if len(batches) <= len(gates):
+            gates[len(batches) - 1].set()
+
+    async with provider(server) as made:
+        await collect(made, QUESTION, take)
     assert [text_of(batch) for batch in batches] == ["a", "bc", ""]
     assert batches[0][0].events[0] == StepStart(
         provider="openai", model="scripted", dialect="openai.chat", upstream_id="up-1"
@@ -396,6 +419,78 @@ async def test_a_web_page_in_place_of_a_stream_is_named(server: ScriptedServer):
         error = (await failure(made))[1]
     assert "text/html" in error.message
     assert "base_url" in error.message
+
+
+# Handed on
+
+
+async def test_nothing_is_pushed_while_something_is_waited_for(server: ScriptedServer):
+    texts = ["a", "b", "c", "d"]
+    server.script(head(), *(chunk(delta(role="assistant", content=text)) for text in texts), chunk(DONE), END)
+    got: list[Chunk] = []
+    free = True
+
+    async def work() -> None:
+        nonlocal free
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        free = True
+
+    def take(batch: list[Chunk]) -> Coroutine[Any, Any, None]:
+        nonlocal free
+        assert free
+        free = False
+        got.extend(batch)
+        return work()
+
+    async with provider(server) as made:
+        await made.push(QUESTION, "m", take)
+    assert free
+    assert text_of(got) == "abcd"
+    assert isinstance(got[-1].events[-1], StepEnd)
+
+
+@pytest.mark.promise("P13")
+@pytest.mark.parametrize(
+    "ending", [frame({"error": {"message": "it broke"}}), DONE], ids=["before the error", "before the end"]
+)
+async def test_the_last_batch_is_waited_for_before_what_follows_it(server: ScriptedServer, ending: bytes):
+    server.script(head(), chunk(delta(role="assistant", content="half"), ending), END)
+    done: list[str] = []
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        done.append("work")
+
+    async with provider(server) as made:
+        try:
+            await made.push(QUESTION, "m", lambda batch: work())
+        except UpstreamError:
+            done.append("error")
+    assert done == (["work"] if ending == DONE else ["work", "error"])
+
+
+@pytest.mark.parametrize("problem", [ValueError("no"), TimeoutError("late")], ids=repr)
+async def test_what_the_taker_raises_ends_the_push_and_the_request(server: ScriptedServer, problem: Exception):
+    server.script(head(), chunk(delta(role="assistant", content="a")), Wait(anyio.Event()))
+
+    def take(batch: list[Chunk]) -> None:
+        raise problem
+
+    async with provider(server) as made:
+        with pytest.raises(type(problem)) as caught:
+            await made.push(QUESTION, "m", take)
+        assert caught.value is problem
+        assert server.connections[0].client_has_closed
+
+
+@pytest.mark.promise("P7")
+async def test_cancelling_a_push_closes_the_socket_first(server: ScriptedServer):
+    server.script(head(), chunk(delta(role="assistant", content="a")), Wait(anyio.Event()))
+    async with provider(server) as made:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(made.push, QUESTION, "m", lambda batch: tasks.cancel_scope.cancel())
+        assert server.connections[0].client_has_closed
 
 
 # Servers that cannot stream

@@ -11,6 +11,7 @@ from itertools import count
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -375,6 +376,35 @@ async def test_a_full_log_refuses_the_whole_batch_but_never_the_end(rig: Rig) ->
     assert (await whole_log(rig))[-1] == last
 
 
+@pytest.mark.promise("P4")
+@pytest.mark.anyio
+async def test_tidying_changes_nothing_that_can_be_read(rig: Rig) -> None:
+    lease = await rig.store.acquire("ended", "ann", b'{"model":"m"}', TTL)
+    records = [*tokens(0, 200), end_of_stream(200)]
+    for first in range(0, 200, 50):
+        await rig.store.append(lease, first, records[first : first + 50])
+    await rig.store.finish(lease, records[-1])
+    await create(rig, "running", records=3)
+    before = await rig.store.status("ended")
+    await rig.advance(RETENTION / 2)
+    with anyio.fail_after(5):
+        while await rig.store.tidy():
+            assert list(await rig.store.read("ended", 98, 5)) == records[99:104]
+    assert await whole_log(rig, "ended") == records
+    assert await rig.store.request("ended") == b'{"model":"m"}'
+    assert msgspec.structs.replace(await rig.store.status("ended"), bytes=before.bytes) == before
+    assert await whole_log(rig, "running") == tokens(0, 3)
+    await rig.store.wait("ended", 200)
+    with pytest.raises(Fenced):
+        await rig.store.append(lease, 201, tokens(201, 202))
+    await rig.store.finish(lease, end_of_stream(201))
+    await rig.store.request_cancel("ended", "client")
+    assert await ids(rig, state="finished") == ["ended"]
+    await rig.advance(RETENTION / 2)
+    await rig.store.tidy()
+    assert await ids(rig) == ["running"]
+
+
 # Waiting
 
 
@@ -494,6 +524,165 @@ async def test_a_waiting_reader_follows_the_stream_over_a_take_over(rig: Rig) ->
             await rig.advance(TTL)
             lease = await rig.store.acquire("s", "ann", b"{}", TTL)
             await rig.store.append(lease, 0, tokens(0, 1))
+
+
+# Following, and appending at once: what a store may refuse to do. Then nothing is done, and nobody is told.
+
+
+async def put(rig: Rig, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
+    """Append as the engine does."""
+    if not rig.store.append_now(lease, first_seq, records):
+        await rig.store.append(lease, first_seq, records)
+
+
+class Told:
+    """A follower from the log's end on; `stop` is None where the store does not tell."""
+
+    def __init__(self, rig: Rig, after: int, stream_id: str = "s", *, fails: bool = False) -> None:
+        self.records: list[Record] = []
+        self.problems: list[Exception] = []
+        self._rig = rig
+        self._after = after
+        self._stream_id = stream_id
+        self._fails = fails
+        self.stop = rig.store.follow(stream_id, after, self)
+
+    def take(self, records: Sequence[Record]) -> None:
+        assert self._rig.store.follow(self._stream_id, self._after, self) is None, "told before it is in the log"
+        self._after = records[-1].seq
+        self.records += records
+        if self._fails:
+            raise ZeroDivisionError
+
+    def lost(self, problem: Exception) -> None:
+        self.problems.append(problem)
+
+    async def heard(self, records: Sequence[Record]) -> None:
+        """What it was told is this, if its store tells."""
+        await let_others_run()
+        assert self.records == (list(records) if self.stop else [])
+        if not self._fails:
+            assert self.problems == []
+
+    async def lost_with(self, kind: type[Exception]) -> None:
+        """It was told once that there will be no more, if its store tells."""
+        await let_others_run()
+        assert [type(problem) for problem in self.problems] == ([kind] if self.stop else [])
+
+
+@pytest.mark.promise("P28")
+@pytest.mark.anyio
+async def test_what_is_appended_at_once_can_be_read_at_once_and_what_is_refused_was_not_done(rig: Rig) -> None:
+    lease = await create(rig)
+    done = rig.store.append_now(lease, 0, tokens(0, 3))
+    assert await whole_log(rig) == (tokens(0, 3) if done else [])
+    await put(rig, lease, 0, tokens(0, 3))
+    await put(rig, lease, 1, tokens(1, 5))
+    assert await whole_log(rig) == tokens(0, 5)
+
+
+@pytest.mark.anyio
+async def test_appending_at_once_raises_what_appending_raises(rig: Rig) -> None:
+    lease = await create(rig, records=2)
+    with pytest.raises(SequenceGap):
+        await put(rig, lease, 3, tokens(3, 4))
+    with pytest.raises(SequenceGap):
+        await put(rig, lease, 2, tokens(5, 7))
+    with pytest.raises(LogFull):
+        await put(rig, lease, 2, [token(2, "x" * STREAM_LIMIT)])
+    assert await whole_log(rig) == tokens(0, 2)
+    await rig.advance(TTL)
+    new = await rig.store.acquire("s", "ann", b"{}", TTL)
+    with pytest.raises(Fenced):
+        await put(rig, lease, 2, tokens(2, 3))
+    await rig.store.finish(new, end_of_stream(2))
+    with pytest.raises(Fenced):
+        await put(rig, new, 3, tokens(3, 4))
+    await rig.store.delete("s")
+    with pytest.raises(NotFound):
+        await put(rig, new, 3, tokens(3, 4))
+
+
+@pytest.mark.promise("P28")
+@pytest.mark.anyio
+@pytest.mark.parametrize("several", [1, 3])
+async def test_followers_are_told_every_record_once_in_order_when_it_is_in_the_log(rig: Rig, several: int) -> None:
+    lease = await create(rig, records=2)
+    followers = [Told(rig, 1) for _ in range(several)]
+    await put(rig, lease, 2, tokens(2, 3))
+    await put(rig, lease, 2, tokens(2, 6))
+    await let_others_run()
+    await put(rig, lease, 4, tokens(4, 6))  # nothing new
+    await put(rig, lease, 6, tokens(6, 8))
+    late = Told(rig, 7)
+    await put(rig, lease, 8, tokens(8, 9))
+    await rig.store.finish(lease, end_of_stream(9))
+    for follower in followers:
+        await follower.heard([*tokens(2, 9), end_of_stream(9)])
+    await late.heard([token(8), end_of_stream(9)])
+
+
+@pytest.mark.anyio
+async def test_who_is_behind_or_has_nothing_to_come_cannot_follow(rig: Rig) -> None:
+    await create(rig, "running", records=2)
+    await create_ended(rig, "ended")
+    assert rig.store.follow("ended", 1, Told(rig, 1, "ended")) is None
+    for stream_id, after in (("running", -1), ("running", 0), ("ended", 0), ("ended", 1), ("ghost", -1)):
+        assert Told(rig, after, stream_id).stop is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("several", [1, 3])
+async def test_who_has_stopped_is_told_nothing_and_may_follow_again(rig: Rig, several: int) -> None:
+    lease = await create(rig, records=1)
+    others = [Told(rig, 0) for _ in range(several - 1)]
+    first = Told(rig, 0)
+    await put(rig, lease, 1, tokens(1, 2))
+    await first.heard(tokens(1, 2))
+    await put(rig, lease, 2, tokens(2, 3))
+    heard = list(first.records)  # perhaps not of the last one yet
+    if first.stop is not None:
+        first.stop()
+        first.stop()
+    again = Told(rig, 2)
+    await put(rig, lease, 3, tokens(3, 4))
+    await first.heard(heard)
+    await again.heard(tokens(3, 4))
+    for other in others:
+        await other.heard(tokens(1, 4))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("several", [1, 3])
+async def test_deleting_is_told_to_every_follower_once_and_nothing_after_it(rig: Rig, several: int) -> None:
+    lease = await create(rig)
+    followers = [Told(rig, -1) for _ in range(several)]
+    await put(rig, lease, 0, tokens(0, 1))
+    await rig.store.delete("s")
+    heard = [list(follower.records) for follower in followers]
+    for follower, records in zip(followers, heard, strict=True):
+        await follower.lost_with(NotFound)
+        assert follower.records == records
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.anyio
+@pytest.mark.parametrize("several", [1, 3])
+async def test_a_follower_that_fails_is_told_so_and_harms_neither_producer_nor_the_others(
+    rig: Rig, several: int
+) -> None:
+    lease = await create(rig)
+    others = [Told(rig, -1) for _ in range(several - 1)]
+    broken = Told(rig, -1, fails=True)
+    for seq in range(3):
+        await put(rig, lease, seq, [token(seq)])
+        await let_others_run()
+    await broken.heard([token(0)])
+    await broken.lost_with(ZeroDivisionError)
+    await rig.store.finish(lease, end_of_stream(3))
+    for other in others:
+        await other.heard([*tokens(0, 3), end_of_stream(3)])
+    assert await whole_log(rig) == [*tokens(0, 3), end_of_stream(3)]
 
 
 # Listing

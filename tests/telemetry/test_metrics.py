@@ -90,8 +90,8 @@ def test_retries_resumes_and_answers_are_counted() -> None:
 def test_times_are_where_they_belong() -> None:
     metrics = Metrics()
     metrics.first_content(SOURCE, 0.3)
-    metrics.content(SOURCE, 0.04, 1)
-    metrics.content(SOURCE, 0.06, 3)
+    metrics.content(SOURCE, [0.04], 0)
+    metrics.content(SOURCE, [0.06], 2)
     metrics.upstream_closed(SOURCE, 0.002)
     samples = read(metrics)
     for name, count, total in (
@@ -151,7 +151,7 @@ async def test_the_manual_lists_every_metric_with_its_type_and_labels() -> None:
     metrics.ended(ended())
     metrics.responded(200)
     metrics.first_content(SOURCE, 1)
-    metrics.content(SOURCE, 1, 1)
+    metrics.content(SOURCE, [1], 1)
     metrics.upstream_closed(SOURCE, 1)
     served: dict[str, tuple[str, frozenset[str]]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):

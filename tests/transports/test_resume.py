@@ -114,7 +114,7 @@ class Log:
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
         self.clock = FakeClock()
-        self.store = MemoryStore(now=self.clock.wall)
+        self.store = MemoryStore(now=self.clock.wall, settling=0)
         # The writer may move the clock again and again between two turns of a reader, who would seem not to read.
         self.heartbeats = Heartbeats(self.clock, KEEPALIVE, write_timeout=1e9)
         self.readers = 0
@@ -139,6 +139,11 @@ class Log:
             if step % len(plan.batches) == 0 and not any(plan.batches):
                 plan.batches.append(1)
         await self.store.finish(self.lease, self.records[-1])
+
+    async def pack(self) -> None:
+        """Let the store compress it."""
+        while await self.store.tidy():
+            pass
 
     async def connect(self, client: Client, cut_at: int | None) -> Connection | None:
         """One connection of the client; None when it is told that nothing is left (204)."""
@@ -175,9 +180,9 @@ def expected(client: Client, records: Sequence[Record]) -> object:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(records=streams(), view=st.sampled_from(VIEWS), plan=plans, live=st.booleans())
+@given(records=streams(), view=st.sampled_from(VIEWS), plan=plans, how=st.sampled_from(["live", "ended", "packed"]))
 async def test_frames_of_cut_connections_join_to_one_uninterrupted_read(
-    records: list[Record], view: tuple[str, str, str], plan: Plan, live: bool
+    records: list[Record], view: tuple[str, str, str], plan: Plan, how: str
 ) -> None:
     with anyio.fail_after(5):
         name, params, kind = view
@@ -189,10 +194,12 @@ async def test_frames_of_cut_connections_join_to_one_uninterrupted_read(
         clean = client.dialect.clean_end(terminal)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log.heartbeats.run)
-            if live:
+            if how == "live":
                 tasks.start_soon(log.write, plan)
             else:
                 await log.write(plan)
+            if how == "packed":
+                await log.pack()
             for cut_at in [*plan.cuts, None, None]:
                 connection = await log.connect(client, cut_at)
                 if connection is None:

@@ -11,9 +11,9 @@ import msgspec
 
 from headrace.bench.connection import tls_context
 from headrace.bench.exchange import connection_failure
-from headrace.bench.response import ProtocolError, Response
 from headrace.bench.shapes.base import reason
 from headrace.bench.target import Target
+from headrace.codecs.http_response import ProtocolError, Response
 from headrace.errors import HeadraceError
 
 _PATIENCE_S: Final = 10.0

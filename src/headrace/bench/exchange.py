@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from headrace.bench.outcome import Outcome
-from headrace.bench.response import ProtocolError, Response
 from headrace.bench.shapes.base import Reading, reason
+from headrace.codecs.http_response import ProtocolError, Response
 from headrace.codecs.sse import LineTooLong, SSEDecoder
 
 # Of the body of an error; the rest is not kept.

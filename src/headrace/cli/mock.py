@@ -68,6 +68,7 @@ def mock(  # noqa: PLR0913 - an option each
     tool_calls: Annotated[int, typer.Option(min=0, max=1000, help="Tool calls after the text.")] = 0,
     reasoning: Annotated[int, typer.Option(min=0, max=10_000_000, help="Words of reasoning before the text.")] = 0,
     chunk_words: Annotated[int, typer.Option(min=1, max=10_000, help="Words in one frame.")] = 1,
+    stamp: Annotated[bool, typer.Option("--stamp", help="Say the number and time of each token, no words.")] = False,
     usage: Annotated[
         bool | None, typer.Option("--usage/--no-usage", show_default="as asked", help="Send usage always, or never.")
     ] = None,
@@ -97,6 +98,7 @@ def mock(  # noqa: PLR0913 - an option each
         tool_calls=tool_calls,
         reasoning=reasoning,
         chunk_words=chunk_words,
+        stamp=stamp,
         usage=usage,
         models=tuple(model or ("mock",)),
     )

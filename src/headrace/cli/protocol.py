@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from headrace.transports.connection import ABORT
+from headrace.cli.light import LightEvent, LightFlow, LightPipeline
+from headrace.transports.connection import ABORT, DIRECT
 
 LAST_WRITES_S: Final = 1
 """How long clients have for bytes that are on their way when the server ends; who reads was waited for before."""
@@ -18,8 +20,65 @@ LAST_WRITES_S: Final = 1
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
+class _Direct:
+    """One request's connection: see `transports.connection.Direct`."""
+
+    __slots__ = ("_gone", "_request")
+
+    def __init__(self, request: RequestResponseCycle) -> None:
+        self._request = request
+        self._gone: Callable[[], object] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the answer is complete."""
+        return self._request.response_complete
+
+    @property
+    def paused(self) -> bool:
+        """See `Direct`."""
+        return self._request.flow.write_paused
+
+    def write(self, body: bytes) -> bool:
+        """See `Direct`."""
+        request = self._request
+        if request.disconnected:
+            return True
+        if not request.chunked_encoding:
+            raise RuntimeError("a body is written directly only where its length is not known")
+        request.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return not request.flow.write_paused
+
+    def watch(self, gone: Callable[[], object]) -> bool:
+        """See `Direct`."""
+        request = self._request
+        if request.more_body:
+            return False
+        request.flow.resume_reading()
+        self._gone = gone
+        if request.disconnected:
+            self.lost()
+        return True
+
+    def release(self) -> None:
+        """Take the extensions out of the request's scope, which they refer to."""
+        self._request.scope.pop("extensions", None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def lost(self) -> None:
+        """The client has gone."""
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone()
+
+
 class AbortableProtocol(HttpToolsProtocol):
-    """One connection. Offers `transports.connection.ABORT`, and keeps nothing back from its flow control."""
+    """One connection. Offers `ABORT` and `DIRECT`, and keeps nothing back from its flow control."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """See uvicorn."""
+        super().__init__(*arguments, **options)
+        self.pipeline = LightPipeline()  # pyright: ignore[reportAttributeAccessIssue]
+        self._directs: list[_Direct] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Let writes wait until all before is with the kernel.
@@ -28,12 +87,26 @@ class AbortableProtocol(HttpToolsProtocol):
         write nobody looks at it.
         """
         super().connection_made(transport)
+        self.flow = LightFlow(transport)
         transport.set_write_buffer_limits(0)
 
-    def on_message_begin(self) -> None:
-        """Put the extension into the scope of the request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.abort}  # pyright: ignore[reportGeneralTypeIssues]
+    def on_headers_complete(self) -> None:
+        """Put the extensions into the scope of the request."""
+        super().on_headers_complete()
+        cycle = self.cycle
+        if cycle.scope is self.scope:
+            cycle.message_event = LightEvent()  # pyright: ignore[reportAttributeAccessIssue]
+            direct = _Direct(cycle)
+            self._directs.append(direct)
+            self.scope["extensions"] = {ABORT: self.abort, DIRECT: direct}  # pyright: ignore[reportGeneralTypeIssues]
+
+    def on_response_complete(self) -> None:
+        """Let go of the answer that is complete: else only the garbage collector could free what belongs to it."""
+        for direct in self._directs:
+            if direct.over:
+                direct.release()
+        self._directs = [direct for direct in self._directs if not direct.over]
+        super().on_response_complete()
 
     def abort(self) -> None:
         """See `ABORT`.
@@ -54,7 +127,9 @@ class AbortableProtocol(HttpToolsProtocol):
         self.loop.call_later(LAST_WRITES_S, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the extension back, which refers to this object: else only the garbage collector could free the two."""
+        """Tell who waits for it, and take the extensions back, which refer to this object."""
         super().connection_lost(exc)
-        if self.scope:  # none before the first request
-            self.scope.pop("extensions", None)
+        for direct in self._directs:
+            direct.lost()
+            direct.release()
+        self._directs.clear()

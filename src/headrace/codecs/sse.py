@@ -52,15 +52,31 @@ class SSEEvent(msgspec.Struct, frozen=True, gc=False):
 class SSEDecoder:
     """Feed it bytes as they come; each read gives the events whose blank line is in it."""
 
-    retry_ms: int | None = None
-    """The last reconnection time that the sender asked for, in milliseconds."""
-    last_event_id: str = ""
-    """What a reconnecting reader would send; an id counts only once its frame is complete."""
-    pending: bool = False
-    """After `finish`: whether a frame had begun and its end was missing. A comment is not a frame."""
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_event",
+        "_failure",
+        "_head",
+        "_id",
+        "_line",
+        "_max_event",
+        "_max_line",
+        "_open",
+        "_unchecked",
+        "last_event_id",
+        "pending",
+        "retry_ms",
+    )
 
     def __init__(self, *, max_line_bytes: int = DEFAULT_MAX_BYTES, max_event_bytes: int = DEFAULT_MAX_BYTES) -> None:
         """Limit a line (field name included, line end not) and the joined data of one event."""
+        self.retry_ms: int | None = None
+        """The last reconnection time that the sender asked for, in milliseconds."""
+        self.last_event_id = ""
+        """What a reconnecting reader would send; an id counts only once its frame is complete."""
+        self.pending = False
+        """After `finish`: whether a frame had begun and its end was missing. A comment is not a frame."""
         self._max_line = max_line_bytes
         self._max_event = max_event_bytes
         self._unchecked = min(max_line_bytes, max_event_bytes)  # a block of this size cannot break a limit
@@ -80,6 +96,12 @@ class SSEDecoder:
             LineTooLong: a limit is broken. Events that were complete before it are returned first, then this and every
                 later call raises.
         """
+        if self._head is None and not (self._line or self._open or self._after_cr or self._failure):
+            # Between two frames: the read of nearly every token is one frame of one line.
+            size = len(data)
+            line = data.startswith(b"data: ") and data.endswith(b"\n\n") and data.find(b"\n") == size - 2
+            if line and size <= self._unchecked and _CR not in data:
+                return [SSEEvent(data[6:-2], "", self.last_event_id)]
         if self._failure:
             raise LineTooLong(self._failure)
         events: list[SSEEvent] = []
@@ -91,6 +113,11 @@ class SSEDecoder:
             if not events:
                 raise
         return events
+
+    @property
+    def failed(self) -> bool:
+        """Whether the next call will raise: a limit is broken."""
+        return bool(self._failure)
 
     def finish(self) -> None:
         """Take the end of input: an unfinished last frame counts as not received, and `pending` tells of it.

@@ -7,22 +7,27 @@ frames on every machine, and frame k is the same frame for ever. That alone make
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from headrace.bodies import LongBody
 from headrace.codecs import NOT_JSON
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, Chunk, Record, Terminal
-from headrace.messages import Request
+from headrace.messages import Message, Request
 
 
 class View(Protocol):
     """One reader's position in the fold; `fold` and `encode` together are `render(state, record)`.
 
-    They are two so that a resume can `fold` its way to a position without encoding a single frame.
+    They are two so that a resume can `fold` its way to a position without encoding a single frame. A copy of a view
+    is another fold at the same place.
     """
+
+    plain: bool
+    """Whether every frame counts one and none has a name: `size` and `event` need not be asked."""
 
     def fold(self, record: Record) -> list[Any]:
         """Advance by one record and return its frames, not yet encoded. Records come in order from seq 0."""
@@ -74,6 +79,14 @@ class Dialect(Protocol):
 
         Raises:
             BadRequest: with `param` naming the field.
+        """
+        ...
+
+    def parse_long(self, body: LongBody) -> Generator[Sequence[Message], None, Request]:
+        """Read a long request body in steps of a few milliseconds at most; each gives the messages that it has read.
+
+        Raises:
+            BadRequest: as `parse`; at any step.
         """
         ...
 

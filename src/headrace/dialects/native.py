@@ -5,11 +5,14 @@ Its ordinals are record counts: frame k is the record with seq k-1.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw
 
+from headrace.bodies import LongBody
+from headrace.dialects import long
 from headrace.dialects.base import check_utf8, read_json
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, AnswerItem, Cancelled, Failed, Finished, Record, Terminal
@@ -54,6 +57,12 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     stream: bool | None = None
 
 
+class _Rest(_Body, forbid_unknown_fields=True):
+    """Without its messages, where they are read on their own."""
+
+    messages: list[_Message]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_part = msgspec.json.Decoder(_Part).decode
 _encode = msgspec.json.encode
@@ -61,6 +70,8 @@ _encode = msgspec.json.encode
 
 class NativeView:
     """The identity fold."""
+
+    plain = True
 
     def fold(self, record: Record) -> list[Record]:
         """The record itself."""
@@ -91,16 +102,11 @@ class Native:
         """Read `{model, messages, settings, tools, metadata}`: see `Dialect.parse`."""
         check_utf8(body)
         read = read_json(_decode_body, body)
-        return Request(
-            dialect=self.name,
-            model=read.model,
-            messages=tuple(_message(index, message) for index, message in enumerate(read.messages)),
-            tools=tuple(read.tools),
-            settings=Settings(**msgspec.structs.asdict(read.settings or _Settings())),
-            stream=bool(read.stream),
-            metadata=read.metadata,
-            body=body,
-        )
+        return _request(read, tuple(_message(index, message) for index, message in enumerate(read.messages)), body)
+
+    def parse_long(self, body: LongBody) -> long.Steps[Request]:
+        """Read a long one in steps: see `Dialect.parse_long`."""
+        return long.read(body, _SHAPE, lambda read, messages: _request(read, messages, body))
 
     def view(self, params: str) -> NativeView:
         """A new fold; there are no parameters."""
@@ -168,6 +174,19 @@ def _ending(terminal: Terminal | None) -> dict[str, Any]:
             return {}
 
 
+def _request(read: _Body, messages: Collection[Message], body: bytes | LongBody) -> Request:
+    return Request(
+        dialect=Native.name,
+        model=read.model,
+        messages=messages,
+        tools=tuple(read.tools),
+        settings=Settings(**msgspec.structs.asdict(read.settings or _Settings())),
+        stream=bool(read.stream),
+        metadata=read.metadata,
+        body=body,
+    )
+
+
 def _message(index: int, message: _Message) -> Message:
     content = message.content
     if isinstance(content, str):
@@ -184,3 +203,13 @@ def _part(where: str, raw: Raw) -> Part:
     if part.text is None:
         raise BadRequest(f"{where}.text is missing.", param=f"{where}.text")
     return Part("text", part.text)
+
+
+_SHAPE = long.Shape(
+    body=_decode_body,
+    rest=msgspec.json.Decoder(_Rest).decode,
+    fields=frozenset(_Body.__struct_fields__),
+    message=msgspec.json.Decoder(_Message).decode,
+    run=msgspec.json.Decoder(list[_Message]).decode,
+    made=_message,
+)

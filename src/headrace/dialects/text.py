@@ -7,6 +7,8 @@ but the text of the first choice.
 
 from __future__ import annotations
 
+from headrace.bodies import LongBody
+from headrace.dialects.long import Steps
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, Finished, ItemStart, Record, Terminal, TextDelta
 from headrace.messages import Request
@@ -14,6 +16,8 @@ from headrace.messages import Request
 
 class TextView:
     """A fold that keeps the text items of choice 0; frames are UTF-8 bytes."""
+
+    plain = False
 
     def __init__(self) -> None:
         self._items: set[int] = set()
@@ -53,6 +57,10 @@ class Text:
 
     def parse(self, body: bytes) -> Request:
         """Refuse: no request has this shape."""
+        raise BadRequest("Requests cannot be posted as plain text.")
+
+    def parse_long(self, body: LongBody) -> Steps[Request]:
+        """Refuse likewise."""
         raise BadRequest("Requests cannot be posted as plain text.")
 
     def view(self, params: str) -> TextView:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from headrace.dialects import BY_CODE, DIALECTS, NATIVE, TEXT, bare_id, cursor
 from headrace.dialects.base import Dialect
 from headrace.dialects.cursor import Cursor
+from headrace.endpoints.handover import Handed
 from headrace.endpoints.services import Services
 from headrace.engine.subscription import Subscription
 from headrace.errors import BadRequest, InvalidCursor, NotFound
@@ -137,4 +138,4 @@ async def read_view(
         return Response(status_code=204, headers=headers)
     if at.position:
         subscription.resumed()
-    return StreamResponse(reader, framing, services.heartbeats, headers=headers)
+    return Handed(StreamResponse(reader, framing, services.heartbeats, headers=headers))

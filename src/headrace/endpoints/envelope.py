@@ -8,6 +8,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace.endpoints.handover import STARTED
 from headrace.endpoints.intake import dialect_of
 from headrace.errors import HeadraceError
 from headrace.policy.auth import checked_token
@@ -41,6 +42,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[HEADER] = request_id
                 self._responded(message["status"])
+                scope[STARTED] = True
             await send(message)
 
         await (refusal or self._app)(scope, receive, addressed)

@@ -11,9 +11,6 @@ from headrace.errors import HeadraceError
 from headrace.policy.auth import Access
 from headrace.transports.http import error_response
 
-ANSWERED = "headrace.answered"
-"""Set in the scope of a request whose handler failed by a defect, once that is logged and answered."""
-
 
 class Guard:
     """Checks the page and the key, and leaves the owner's name in the scope; the key goes no further (P36)."""
@@ -35,8 +32,4 @@ class Guard:
         except HeadraceError as error:
             await error_response(dialect_of(scope["path"]), error)(scope, receive, send)
             return
-        try:
-            await self._app(scope, receive, send)
-        except Exception:  # the request's edge: Starlette raises a defect again, for servers that would not log it
-            if ANSWERED not in scope:
-                raise
+        await self._app(scope, receive, send)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.bodies import LongBody
+from headrace.codecs import NOT_JSON
 from headrace.config import Disconnect
 from headrace.dialects import NATIVE, OPENAI_CHAT
-from headrace.dialects.base import Dialect, read_json
+from headrace.dialects.base import Dialect, invalid_json
+from headrace.endpoints.body import in_steps, read_body
+from headrace.endpoints.handover import Handed
 from headrace.endpoints.services import Services
 from headrace.engine.engine import Started
-from headrace.engine.idempotency import IdempotencyKey
+from headrace.engine.idempotency import IdempotencyKey, claim_name, digest_of_long
 from headrace.engine.order import Order
-from headrace.errors import BadRequest, NotFound, PayloadTooLarge, UnsupportedMediaType
+from headrace.errors import BadRequest, NotFound
 from headrace.messages import Request as Asked
 from headrace.policy import disconnect
 from headrace.policy.auth import checked_token
+from headrace.transforms.estimate import PromptEstimate
 from headrace.transports.framing import SSE
 from headrace.transports.http import AnswerResponse, StreamResponse
 from headrace.transports.reader import Reader, start_of
@@ -23,8 +29,6 @@ from headrace.transports.reader import Reader, start_of
 LOCATIONS = {NATIVE.name: "/v1/streams/", OPENAI_CHAT.name: "/v1/chat/completions/"}
 """Where a stream of each creating shape is read again."""
 
-_LONGEST_LENGTH = 20
-"""Digits of a Content-Length that are looked at: more than any limit has."""
 _LONGEST_MODEL = 256
 """Characters of a model's name: every chunk repeats it, and where a wildcard is served any name is taken."""
 _LARGEST_METADATA = 16 * 1024
@@ -34,46 +38,6 @@ _LARGEST_METADATA = 16 * 1024
 def dialect_of(path: str) -> Dialect:
     """The shape whose errors a path answers with."""
     return OPENAI_CHAT if path.startswith(("/v1/chat/", "/v1/models")) else NATIVE
-
-
-def check_media_type(request: Request) -> None:
-    """Refuse a body that is not plain JSON: what a foreign page may send without asking is never that (P33).
-
-    Raises:
-        UnsupportedMediaType: it is declared as something else, as nothing, or as compressed.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType("Send the body as Content-Type: application/json.", param="content-type")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("Send the body without Content-Encoding.", param="content-encoding")
-
-
-def has_body(request: Request) -> bool:
-    """Whether the request's head announces a body."""
-    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0").strip("0") != ""
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes.
-
-    Raises:
-        UnsupportedMediaType: it is not declared as JSON (P33).
-        PayloadTooLarge: it is longer.
-    """
-    check_media_type(request)
-    too_large = PayloadTooLarge(f"The body is over {limit} bytes (max_request_bytes).")
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:_LONGEST_LENGTH]) > limit:
-        raise too_large
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > limit:
-            raise too_large
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 class Intake:
@@ -87,7 +51,13 @@ class Intake:
 
     async def read(self, request: Request) -> Asked:
         """The request in the body. Raises `BadRequest`."""
-        return self._dialect.parse(await read_body(request, self._services.config.max_request_bytes))
+        body = await read_body(request, self._services.config.max_request_bytes)
+        if isinstance(body, bytes):
+            return self._dialect.parse(body)
+        estimate = PromptEstimate()
+        asked = await in_steps(self._dialect.parse_long(body), lambda messages: estimate.add(messages, body))
+        estimate.add_tools(asked.tools)
+        return msgspec.structs.replace(asked, input_tokens=estimate.tokens)
 
     async def start(self, request: Request, asked: Asked, *, read: bool = True) -> Started:
         """Make, or join, the stream of a request; nothing was sent upstream when this raises (P25).
@@ -104,7 +74,7 @@ class Intake:
                 param="model",
             )
         owner: str = request.scope["headrace.owner"]
-        key = _idempotency_key(request, owner, asked.body)
+        key = await _idempotency_key(request, owner, asked.body)
         model = self._services.model(asked.model)
         default = self._default or disconnect.shape_default(stream=asked.stream, has_key=key is not None)
         policy = disconnect.decide(
@@ -122,18 +92,20 @@ class Intake:
         if not asked.stream:
             replayable = "idempotency-key" in request.headers
             heartbeats = self._services.heartbeats
-            return AnswerResponse(
+            answer = AnswerResponse(
                 started.subscription, self._dialect, heartbeats, headers=headers, replayable=replayable
             )
+            return Handed(answer)
         cursor = start_of(self._dialect, asked.params)
         wants_ids = request.headers.get("headrace-ids") == "1" or request.query_params.get("ids") == "1"
-        return StreamResponse(
+        stream = StreamResponse(
             Reader(started.subscription, self._dialect, cursor),
             SSE(ids=cursor.prefix if wants_ids else None),
             self._services.heartbeats,
             headers=headers,
             hold=self._services.config.header_hold,
         )
+        return Handed(stream)
 
 
 def stream_headers(dialect: Dialect, started: Started) -> dict[str, str]:
@@ -155,11 +127,16 @@ def _check_sizes(asked: Asked) -> None:
         raise BadRequest(f"metadata is at most {_LARGEST_METADATA} characters in all.", param="metadata")
 
 
-def _idempotency_key(request: Request, owner: str, body: bytes) -> IdempotencyKey | None:
+async def _idempotency_key(request: Request, owner: str, body: bytes | LongBody) -> IdempotencyKey | None:
     text = request.headers.get("idempotency-key")
     if text is None:
         return None
     checked = checked_token(text, "Idempotency-Key")
     route: str = request.scope["path"]
     # Reading every value, where the shape reads only the fields it knows, can fail: a number beyond all limits.
-    return read_json(lambda data: IdempotencyKey.of(owner, route, checked, bytes(data)), body)
+    try:
+        if isinstance(body, bytes):
+            return IdempotencyKey.of(owner, route, checked, body)
+        return IdempotencyKey(claim_name(owner, route, checked), await in_steps(digest_of_long(body)))
+    except NOT_JSON as problem:
+        raise invalid_json(problem) from problem

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from headrace.dialects import NATIVE, OPENAI_CHAT
 from headrace.endpoints import attach, schemas
+from headrace.endpoints.handover import Handed
 from headrace.endpoints.intake import Intake, stream_headers
 from headrace.endpoints.services import Services
 from headrace.errors import BadRequest, InvalidCursor
@@ -68,10 +69,11 @@ async def _begin(services: Services, intake: Intake, request: Request) -> Respon
     started = await intake.start(request, asked)
     at = start_of(dialect, "")
     framing = attach.framing_for(request, dialect, f"{started.stream_id}:{at.prefix}")
-    return StreamResponse(
+    stream = StreamResponse(
         Reader(started.subscription, dialect, at),
         framing,
         services.heartbeats,
         headers=stream_headers(NATIVE, started),
         hold=services.config.header_hold,
     )
+    return Handed(stream)

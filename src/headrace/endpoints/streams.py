@@ -14,11 +14,13 @@ from headrace.dialects import NATIVE
 from headrace.dialects.base import check_utf8, read_json
 from headrace.dialects.native import answer_object
 from headrace.endpoints import attach, prompt, schemas
+from headrace.endpoints.body import check_media_type, has_body, read_body
 from headrace.endpoints.completions import SHAPES
-from headrace.endpoints.intake import Intake, check_media_type, has_body, read_body, stream_headers
+from headrace.endpoints.handover import Handed
+from headrace.endpoints.intake import Intake, stream_headers
 from headrace.endpoints.services import Services
 from headrace.engine.idempotency import claim_name
-from headrace.errors import BadRequest, NotFound
+from headrace.errors import BadRequest, NotFound, PayloadTooLarge
 from headrace.policy import disconnect
 from headrace.policy.auth import checked_token
 from headrace.stores.base import StreamInfo, StreamState
@@ -67,7 +69,7 @@ class Streams:
         if as_stream:
             at = start_of(NATIVE, "")
             reader = Reader(started.subscription, NATIVE, at)
-            return StreamResponse(reader, SSE(ids=at.prefix), self._services.heartbeats, headers=headers)
+            return Handed(StreamResponse(reader, SSE(ids=at.prefix), self._services.heartbeats, headers=headers))
         started.subscription.close()
         info = await self._engine.info(started.stream_id, _owner(request))
         body = {"id": info.id, "state": info.state, "model": asked.model, "location": headers["location"]}
@@ -114,7 +116,7 @@ class Streams:
         return self._whole(await self._state(attach.stream_of(stream_id), _owner(request)))
 
     def _whole(self, state: dict[str, Any], status: int = 200) -> Response:
-        return WholeResponse(_json(state, status), state["id"], self._services.heartbeats)
+        return Handed(WholeResponse(_json(state, status), state["id"], self._services.heartbeats))
 
     async def _state(self, stream_id: str, owner: str) -> dict[str, Any]:
         info = await self._engine.info(stream_id, owner)
@@ -142,6 +144,8 @@ class Streams:
     async def cancel_by_key(self, request: Request) -> Response:
         """Stop the stream that an idempotency key belongs to, on one route or on whichever holds it."""
         data = await read_body(request, self._services.config.max_request_bytes)
+        if not isinstance(data, bytes):
+            raise PayloadTooLarge("The body has one key, of 128 characters at most.")
         check_utf8(data)
         body = read_json(_decode_cancel, data)
         key = checked_token(body.idempotency_key, "idempotency_key")

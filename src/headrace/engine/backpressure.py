@@ -53,6 +53,10 @@ class Backpressure:
         if self._moved is not None:
             self._moved.set()
 
+    def holds(self, head: int) -> bool:
+        """Whether a reader that counts is too far behind a log of `head` records."""
+        return bool(self._slow(head))
+
     async def relieve(self, head: int) -> float:
         """Wait until no reader that counts is too far behind a log of `head` records; at most the longest pause.
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import msgspec
 
 from headrace.config import Config
@@ -38,6 +39,9 @@ CANCEL_WAIT = 5.0
 LAST_READS = 3.0
 """Seconds after a drain's end in which readers get what they have not read; with the default of drain_timeout still
 under the 30 s after which Kubernetes kills (P11)."""
+
+TIDYING = 1.0
+"""Seconds until the store is asked again whether there is something to tidy."""
 
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
@@ -87,6 +91,7 @@ class Engine:
             tasks.start_soon(self._serve_cancellations)
             tasks.start_soon(self._renew_leases)
             tasks.start_soon(self._watch_deadlines)
+            tasks.start_soon(self._tidy)
             try:
                 yield
             finally:
@@ -163,7 +168,7 @@ class Engine:
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
         request, route = order.request, order.route
         measurement = Measurement(route.source, self._observer, self._clock.monotonic())
-        lease = await self._store.acquire(stream_id, order.owner, request.body, self._config.lease_seconds)
+        lease = await self._store.acquire(stream_id, order.owner, request.kept, self._config.lease_seconds)
         start = StreamStart(
             id=stream_id,
             owner=order.owner,
@@ -224,7 +229,7 @@ class Engine:
                 relay.measurement.resumes += 1
             self._observer.resumed()
 
-        subscription = Subscription(self._store, stream_id, leave, resumed)
+        subscription = Subscription(self._store, stream_id, leave, resumed, self._readers.shared(stream_id))
         if relay is not None:
             relay.attach(subscription)
         return subscription
@@ -274,7 +279,9 @@ class Engine:
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
-        return (await folded(self._store, stream_id)).answer()
+        answer = (await folded(self._store, stream_id)).answer()
+        await anyio.lowlevel.checkpoint()  # joining a long one and what follows are two steps
+        return answer
 
     async def cancel(self, stream_id: str, owner: str, by: str = "client") -> bool:
         """Stop a stream (P7). Idempotent; a stream that has ended stays as it ended.
@@ -359,6 +366,19 @@ class Engine:
                     relay.fail(error)
                 except HeadraceError as error:
                     log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)
+
+    async def _tidy(self) -> None:
+        """Let the store do what can wait, a piece at a time: everybody else has a turn between two."""
+        while True:
+            try:
+                if await self._store.tidy():
+                    await anyio.lowlevel.checkpoint()
+                    continue
+            except HeadraceError as error:
+                log.warning("the store could not be tidied: %s", error)
+            except Exception:  # it would end every stream, and none of them needs this
+                log.exception("defect in the store's tidying")
+            await self._clock.sleep(TIDYING)
 
 
 def _stopping() -> Overloaded:

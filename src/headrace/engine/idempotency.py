@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
 import msgspec
 
+from headrace.bodies import Cut, LongBody
 from headrace.errors import HeadraceError, IdempotencyKeyReused, NotFound
 from headrace.stores.base import StreamStore
 
 log = logging.getLogger("headrace.engine")
 
 T = TypeVar("T")
+_STEP_BYTES = 16 * 1024
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -30,12 +33,49 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, owner: str, route: str, key: str, body: bytes) -> IdempotencyKey:
         """The key of one request; `body` must be valid JSON."""
-        decoded: Any = msgspec.json.decode(body)
-        return cls(claim_name(owner, route, key), hashlib.sha256(_canonical(decoded)).hexdigest())
+        return cls(claim_name(owner, route, key), hashlib.sha256(_canonical_value(body)).hexdigest())
 
     def claim(self, stream_id: str) -> str:
         """The value that a claim of this key holds."""
         return f"{stream_id}:{self.digest}"
+
+
+def digest_of_long(body: LongBody) -> Generator[None, None, str]:
+    """The digest of a long body, in steps. Raises `NOT_JSON`."""
+    digest = hashlib.sha256()
+    size = 0
+    fields = msgspec.json.decode(body.head, type=dict[str, msgspec.Raw])
+    for number, name in enumerate(sorted(fields)):
+        cut = body.cuts.get(name)
+        value = (_canonical_value(fields[name]),) if cut is None else _canonical_pieces(cut)
+        for part in itertools.chain((b"," if number else b"{", _canonical(name), b":"), value):
+            for piece in body.restored(part, _canonical_text):
+                digest.update(piece)
+                size += len(piece)
+                if size >= _STEP_BYTES:
+                    size = 0
+                    yield
+    digest.update(b"}" if fields else b"{}")
+    return digest.hexdigest()
+
+
+def _canonical_pieces(cut: Cut) -> Iterator[bytes]:
+    if cut.opening == b"{":  # the names of all of it have one order
+        yield _canonical_value(b"".join(cut.whole()))
+        return
+    for number, run in enumerate(cut.lists()):
+        yield (b"," if number else b"[") + _canonical_value(run)[1:-1]
+    yield b"]"
+
+
+def _canonical_value(data: bytes | msgspec.Raw) -> bytes:
+    value: Any = msgspec.json.decode(data)
+    return _canonical(value)
+
+
+def _canonical_text(literal: bytes) -> bytes:
+    """What is between the quotes of a string, as it is written here."""
+    return _canonical_value(b'"%b"' % literal)[1:-1]
 
 
 def claim_name(owner: str, route: str, key: str) -> str:

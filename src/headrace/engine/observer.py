@@ -1,4 +1,4 @@
-"""What the engine tells whoever measures or logs: what happened to streams, at most once per read of an upstream.
+"""What the engine tells whoever measures or logs: what happened to streams, for many tokens at a time.
 
 Observers are called inside the event loop, so they only count and write: none may wait.
 """
@@ -6,7 +6,7 @@ Observers are called inside the event loop, so they only count and write: none m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -27,6 +27,7 @@ class Content(msgspec.Struct, frozen=True):
     """What was asked and what was answered."""
 
     request: bytes
+    """The first MiB of a long one."""
     answer: str
 
 
@@ -65,10 +66,10 @@ class Observer:
     def first_content(self, source: Source, ttft: float) -> None:
         """A stream said its first text, reasoning or tool argument, `ttft` seconds after it was accepted (P26)."""
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
-        """A read brought `chunks` further chunks with content, `gap` seconds after the last one.
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
+        """A stream said more: a chunk after each of these gaps, in seconds, and `at_once` that came in the same reads.
 
-        The first of them came after that gap, the others at once.
+        Told for many reads together, and of all at the stream's end.
         """
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
@@ -85,31 +86,42 @@ class Observers(Observer):
     """All of them as one. What one makes of the news is no stream's problem: its failure is logged, and that is all."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = tuple(observers)
+        """Who does not override a method is not asked."""
+        observers = tuple(observers)
+        self._first_content = [each.first_content for each in observers if _wants(each, Observer.first_content)]
+        self._content = [each.content for each in observers if _wants(each, Observer.content)]
+        self._upstream_closed = [each.upstream_closed for each in observers if _wants(each, Observer.upstream_closed)]
+        self._resumed = [each.resumed for each in observers if _wants(each, Observer.resumed)]
+        self._ended = [each.ended for each in observers if _wants(each, Observer.ended)]
 
     def first_content(self, source: Source, ttft: float) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.first_content(source, ttft))
+        _tell(self._first_content, source, ttft)
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.content(source, gap, chunks))
+        _tell(self._content, source, gaps, at_once)
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.upstream_closed(source, seconds))
+        _tell(self._upstream_closed, source, seconds)
 
     def resumed(self) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.resumed())
+        _tell(self._resumed)
 
     def ended(self, stream: Ended) -> None:
         """See `Observer`."""
-        self._tell(lambda each: each.ended(stream))
+        _tell(self._ended, stream)
 
-    def _tell(self, news: Callable[[Observer], None]) -> None:
-        for each in self._observers:
-            try:
-                news(each)
-            except Exception:
-                log.exception("%s failed", type(each).__name__)
+
+def _wants(observer: Observer, method: Callable[..., None]) -> bool:
+    return getattr(type(observer), method.__name__) is not method
+
+
+def _tell(observers: Iterable[Callable[..., None]], *news: object) -> None:
+    for each in observers:
+        try:
+            each(*news)
+        except Exception:
+            log.exception("%s failed", type(getattr(each, "__self__", each)).__name__)

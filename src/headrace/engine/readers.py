@@ -19,6 +19,7 @@ class Readers:
         """`most` is per stream."""
         self._most = most
         self._reading: Counter[str] = Counter()
+        self._shared: dict[str, dict[object, object]] = {}
         self._gone: anyio.Event | None = None
 
     def __len__(self) -> int:
@@ -49,11 +50,16 @@ class Readers:
             )
         self._reading[stream_id] += 1
 
+    def shared(self, stream_id: str) -> dict[object, object]:
+        """What the readers of a stream have in common; it goes with the last of them."""
+        return self._shared.setdefault(stream_id, {})
+
     def leave(self, stream_id: str) -> None:
         """One less."""
         self._reading[stream_id] -= 1
         if not self._reading[stream_id]:
             del self._reading[stream_id]
+            self._shared.pop(stream_id, None)
         if self._gone is not None and not self._reading:
             self._gone.set()
 

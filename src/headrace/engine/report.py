@@ -15,6 +15,9 @@ from headrace.stores.base import StreamStore
 
 log = logging.getLogger("headrace.engine")
 
+_MOST_CONTENT = 1024 * 1024
+"""Bytes of a long request that an observer gets."""
+
 
 class Reporter:
     """Puts together what is known of an ended stream."""
@@ -65,4 +68,5 @@ class Reporter:
 
     async def _content(self, stream_id: str) -> Content:
         answer = (await folded(self._store, stream_id)).answer()
-        return Content(await self._store.request(stream_id), answer.text)
+        request = await self._store.request(stream_id)
+        return Content(request if isinstance(request, bytes) else request.beginning(_MOST_CONTENT), answer.text)

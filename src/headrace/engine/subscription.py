@@ -9,7 +9,7 @@ from types import TracebackType
 import anyio.lowlevel
 
 from headrace.events import Record
-from headrace.stores.base import StreamStore
+from headrace.stores.base import Follower, StreamStore
 
 BATCH = 1000
 """Records a read: a lagging reader gets this many per write, and replay yields to others this often."""
@@ -18,15 +18,31 @@ BATCH = 1000
 class Subscription:
     """Reads the log at its own pace and holds nothing but a number; leaving it is all a reader ever does (P2)."""
 
+    __slots__ = (
+        "_behind",
+        "_on_close",
+        "_on_resume",
+        "_store",
+        "after",
+        "ended",
+        "on_taken",
+        "shared",
+        "stream_id",
+        "taken",
+    )
+
     def __init__(
         self,
         store: StreamStore,
         stream_id: str,
         on_close: Callable[[], None],
         on_resume: Callable[[], None] = lambda: None,
+        shared: dict[object, object] | None = None,
     ) -> None:
         """`on_close` is called exactly once."""
         self.stream_id = stream_id
+        self.shared: dict[object, object] = {} if shared is None else shared
+        """What the readers of this stream on this node have in common; it goes with the last of them."""
         self.taken = 0
         """Records that were handed out and dealt with: the reader has come back for more."""
         self.on_taken: Callable[[], None] | None = None
@@ -34,7 +50,8 @@ class Subscription:
         self._store = store
         self._on_close: Callable[[], None] | None = on_close
         self._on_resume = on_resume
-        self._after = -1
+        self.after = -1
+        """The seq of the last record that was handed out."""
         self._behind = False
         self.ended = False
         """True once the terminal record was handed out."""
@@ -52,25 +69,41 @@ class Subscription:
             records = await self.available(limit)
             if records:
                 return records
-            await self._store.wait(self.stream_id, self._after)
+            await self._store.wait(self.stream_id, self.after)
         return ()
 
     async def available(self, limit: int = BATCH) -> Sequence[Record]:
         """The records after the last ones that are in the log now; never waits."""
         self._come_back()
-        records = await self._store.read(self.stream_id, self._after, limit)
+        records = await self._store.read(self.stream_id, self.after, limit)
         self._behind = len(records) == limit
         if records:
-            self._after = records[-1].seq
+            self.after = records[-1].seq
             self.ended = records[-1].terminal is not None
         return records
 
     def _come_back(self) -> None:
-        taken = self._after + 1
+        taken = self.after + 1
         if taken > self.taken:
             self.taken = taken
             if self.on_taken is not None:
                 self.on_taken()
+
+    def follow(self, follower: Follower) -> Callable[[], None] | None:
+        """Hand out what is appended from now on in the turn in which it is: see `StreamStore.follow`."""
+        return self._store.follow(self.stream_id, self.after, follower)
+
+    def took(self, after: int) -> None:
+        """A follower has dealt with all records up to this seq."""
+        self.after = after
+        self.taken = after + 1
+        if self.on_taken is not None:
+            self.on_taken()
+
+    def go_on(self, after: int, *, ended: bool) -> None:
+        """Read on by oneself after this seq, which a follower has got; `ended` when it is the terminal record's."""
+        self.after = after
+        self.ended = ended
 
     def resumed(self) -> None:
         """Note that this reader goes on from a position, and does not begin."""

@@ -78,7 +78,7 @@ class Answer:
         if settings.ttft:
             yield Pause(settings.ttft)
         yield self._frame({"role": "assistant", "content": ""}, "opening")
-        yield from self._paced(self._deltas())
+        yield from self._stamps() if settings.stamp else self._paced(self._deltas())
         yield Frame(self._chunk([{"index": 0, "delta": {}, "finish_reason": self._finish}]), part="finish")
         if self._sends_usage:
             yield Frame(self._chunk([], usage=self._usage), part="finish")
@@ -152,14 +152,32 @@ class Answer:
 
     def _text_frames(self, field: str, words: Sequence[str]) -> Iterator[Frame]:
         """The frames of nearly every answer, so their constant bytes are made once."""
-        empty = self._chunk([{"index": 0, "delta": {field: ""}, "finish_reason": None}])
-        opening, _, ending = empty.partition(b'""}')
-        ending = b"}" + ending
+        opening, ending = self._around(field)
         size = self._settings.chunk_words
         for start in range(0, len(words), size):
             count = min(size, len(words) - start)
             text = words[start] if count == 1 else "".join(words[start : start + count])
             yield Frame(opening + _encode(text) + ending, count)
+
+    def _stamps(self) -> Steps:
+        """A token is made when it is written, so this is apart from `_paced`, which holds a frame while it waits."""
+        draw = self._settings.gap.drawer(f"{self._settings.seed}/{self.sha256}")
+        opening, ending = self._around("content")
+        digest = hashlib.sha256()
+        for index in range(len(self._content)):
+            if index and draw is not None:
+                yield Pause(draw())
+            # The clock that all processes of a machine share.
+            text = f"{index}:{time.monotonic_ns()} ".encode()
+            digest.update(text)
+            yield Frame(b'%b"%b"%b' % (opening, text, ending), 1)
+        yield Frame(b'%b"sha256:%b"%b' % (opening, digest.hexdigest().encode(), ending))
+
+    def _around(self, field: str) -> tuple[bytes, bytes]:
+        """A frame with one text in `field`, without that text: what is before it and what is after it."""
+        empty = self._chunk([{"index": 0, "delta": {field: ""}, "finish_reason": None}])
+        opening, _, ending = empty.partition(b'""}')
+        return opening, b"}" + ending
 
     def _paced(self, frames: Iterable[Frame]) -> Iterator[Step]:
         draw = self._settings.gap.drawer(f"{self._settings.seed}/{self.sha256}")

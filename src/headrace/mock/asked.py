@@ -19,6 +19,7 @@ _HEADERS = {
     "x-mock-tool-calls": "tool-calls",
     "x-mock-reasoning": "reasoning",
     "x-mock-chunk-words": "chunk-words",
+    "x-mock-stamp": "stamp",
 }
 
 

@@ -63,6 +63,8 @@ class Responder:
                 return self._chat(request)
             case "GET", "/v1/models":
                 return _value(request, {"object": "list", "data": [_model(name) for name in self._settings.models]})
+            case "GET", "/health":  # routers ask for it before they send anything
+                return _value(request, {"status": "ok"})
             case "GET", "/stats":
                 return _value(request, self._stats.as_json())
             case "POST", "/stats/reset":

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Words of reasoning before the text."""
     chunk_words: int = 1
     """Words in one frame."""
+    stamp: bool = False
+    """Whether a stream says its tokens' numbers and times in place of words."""
     usage: bool | None = None
     """Whether usage is sent; None: where it is asked for, as OpenAI does."""
     models: tuple[str, ...] = ("mock",)
@@ -43,6 +45,7 @@ class Overrides(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     tool_calls: _Count | None = None
     reasoning: _Count | None = None
     chunk_words: _Some | None = None
+    stamp: bool | None = None
 
     def apply(self, settings: Settings) -> Settings:
         """The settings with these in their place.
@@ -50,11 +53,11 @@ class Overrides(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
         Raises:
             ValueError: a duration cannot be read.
         """
-        counts = {
+        plain = {
             name: value
-            for name in ("tokens", "tool_calls", "reasoning", "chunk_words")
+            for name in ("tokens", "tool_calls", "reasoning", "chunk_words", "stamp")
             if (value := getattr(self, name)) is not None
         }
         ttft = settings.ttft if self.ttft is None else parse_seconds(str(self.ttft))
         gap = settings.gap if self.gap is None else parse_gap(str(self.gap))
-        return msgspec.structs.replace(settings, ttft=ttft, gap=gap, **counts)
+        return msgspec.structs.replace(settings, ttft=ttft, gap=gap, **plain)

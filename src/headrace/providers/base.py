@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Protocol
 
 from headrace.events import Chunk
 from headrace.messages import Request
@@ -34,4 +34,25 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close every connection; called once, after the last stream has ended."""
+        ...
+
+
+Take = Callable[[list[Chunk]], Coroutine[Any, Any, None] | None]
+"""Takes a batch at once; gives back what has to be awaited before the next one, if there is anything.
+
+It raises what ends the stream.
+"""
+
+
+class Pushing(Provider, Protocol):
+    """A provider that can also hand every batch on in the turn of the event loop in which it arrives.
+
+    Waking the relay's task for each read costs more than all that the relay does with a token.
+    """
+
+    async def push(self, request: Request, model: str, take: Take) -> None:
+        """The same as `stream` with every batch given to `take`; returns where the generator would end.
+
+        Cancelling it closes the upstream's transport before it returns (P7); `take` is not called any more then.
+        """
         ...

@@ -6,11 +6,12 @@ every implementation passes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
+from headrace.bodies import Body
 from headrace.events import Record
 
 StreamState = Literal["running", "finished", "failed", "cancelled"]
@@ -39,6 +40,18 @@ class StreamInfo(msgspec.Struct, frozen=True):
     """Size of the log as the store accounts for it."""
 
 
+class Follower(Protocol):
+    """Somebody who is told of a log's growth in the turn of the event loop in which it grows."""
+
+    def take(self, records: Sequence[Record]) -> None:
+        """These follow those before, without a gap; they are in the store. What it raises it is told as `lost`."""
+        ...
+
+    def lost(self, problem: Exception) -> None:
+        """There will be no more: the stream was removed, or `take` has failed."""
+        ...
+
+
 class StreamStore(Protocol):
     """An append-only log per stream.
 
@@ -46,7 +59,7 @@ class StreamStore(Protocol):
     `StoreError` when the store itself cannot answer.
     """
 
-    async def acquire(self, stream_id: str, owner: str, request: bytes, ttl: float) -> Lease:
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out.
 
         `request` is kept with the stream, without credentials. `ttl` is in seconds and is renewed by every append.
@@ -73,6 +86,13 @@ class StreamStore(Protocol):
         """
         ...
 
+    def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
+        """The same without waiting, where the store can do that; False, and nothing done, where it cannot.
+
+        Raises what `append` raises.
+        """
+        ...
+
     async def finish(self, lease: Lease, record: Record) -> None:
         """Append the terminal record and close the log, in one step (P3). A second call is a no-op."""
         ...
@@ -85,11 +105,19 @@ class StreamStore(Protocol):
         """Return once the log has a record with `seq > after`, or has ended. At once when that is so already."""
         ...
 
+    def follow(self, stream_id: str, after: int, follower: Follower) -> Callable[[], None] | None:
+        """Tell `follower` of all records after `after` as they are appended, until the returned function is called.
+
+        None, and nothing is done, where the log has records after `after` already, has ended or is gone, or where the
+        store cannot tell without waiting: then `read` and `wait`.
+        """
+        ...
+
     async def status(self, stream_id: str) -> StreamInfo:
         """What is known of the stream."""
         ...
 
-    async def request(self, stream_id: str) -> bytes:
+    async def request(self, stream_id: str) -> Body:
         """The request that was given to `acquire`."""
         ...
 
@@ -123,6 +151,14 @@ class StreamStore(Protocol):
 
     def cancellations(self) -> AsyncIterator[tuple[str, str]]:
         """Cancel requests as `(stream id, by)`, for every producer of this node; never ends by itself."""
+        ...
+
+    async def tidy(self) -> bool:
+        """Do a small piece of what can wait, a few milliseconds of it; nothing that anybody can ask changes.
+
+        Returns:
+            Whether there is more to do at once. Otherwise it is asked again after a while.
+        """
         ...
 
     async def close(self) -> None:

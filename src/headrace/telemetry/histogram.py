@@ -1,4 +1,4 @@
-"""A histogram that costs a bisection: Prometheus' own takes a lock and walks its buckets, once per read of a stream."""
+"""A histogram that costs a bisection: Prometheus' own takes a lock and walks its buckets for every token."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ class Histogram:
         self._labels = (*(str(float(bound)) for bound in buckets), "+Inf")
         self._series: dict[Source, _Series] = {}
 
-    def observe(self, source: Source, seconds: float, at_once: int = 0) -> None:
-        """Count one, and `at_once` more that took no time at all."""
+    def observe(self, source: Source, *seconds: float, at_once: int = 0) -> None:
+        """Count each, and `at_once` more that took no time at all."""
         series = self._series.get(source)
         if series is None:
             series = self._series[source] = _Series(len(self._labels))
-        series.counts[bisect_left(self._bounds, seconds)] += 1
+        for each in seconds:
+            series.counts[bisect_left(self._bounds, each)] += 1
         series.counts[0] += at_once
-        series.total += seconds
+        series.total += sum(seconds)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The family as Prometheus reads it: cumulative counts."""

@@ -7,7 +7,7 @@ made-up model name would be an attack.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -87,9 +87,9 @@ class Metrics(Observer):
         """See `Observer`."""
         self._ttft.observe(source, ttft)
 
-    def content(self, source: Source, gap: float, chunks: int) -> None:
+    def content(self, source: Source, gaps: Sequence[float], at_once: int) -> None:
         """See `Observer`."""
-        self._gaps.observe(source, gap, chunks - 1)
+        self._gaps.observe(source, *gaps, at_once=at_once)
 
     def upstream_closed(self, source: Source, seconds: float) -> None:
         """See `Observer`."""

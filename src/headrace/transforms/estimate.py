@@ -9,9 +9,11 @@ four families, half of the estimates are within 9 % of the count, where the usua
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from headrace.bodies import LongBody
 from headrace.messages import Message, Request, Tool
 
 _PER_TOKEN = 20
@@ -59,20 +61,57 @@ def tokens_of(text: str) -> int:
     return max(-(-sum(data.translate(_WEIGHTS)) // _PER_TOKEN), bool(text))
 
 
-def input_tokens_of(request: Request) -> int:
-    """About how many a prompt is, with its tools. Images and other parts that are no text are not counted."""
-    known = looked_at = left = 0
-    for text in ("".join(map(_tool_text, request.tools)), *map(_message_text, request.messages)):
-        if looked_at < _MOST_LOOKED_AT:
-            known += tokens_of(text)
-            looked_at += len(text)
+class PromptEstimate:
+    """About how many tokens a prompt is. Images and other parts that are no text are not counted."""
+
+    def __init__(self) -> None:
+        self._known = self._looked_at = self._left = self._messages = 0
+
+    def add_tools(self, tools: Iterable[Tool]) -> None:
+        """Count the descriptions of tools."""
+        self._add("".join(map(_tool_text, tools)))
+
+    def add(self, messages: Iterable[Message], body: LongBody | None = None) -> None:
+        """Count messages; `body` is what the strings in them may stand for."""
+        for message in messages:
+            self._messages += 1
+            if body is None:
+                self._add("".join(_texts_of(message)))
+            else:
+                for text in _texts_of(message):
+                    self._add(*body.sample(text))
+
+    def _add(self, text: str, length: int | None = None) -> None:
+        """Count a text, or a longer one that begins so."""
+        length = len(text) if length is None else length
+        if self._looked_at < _MOST_LOOKED_AT:
+            self._known += tokens_of(text) * length // max(len(text), 1)
+            self._looked_at += length
         else:
-            left += len(text)
-    return known + left * known // max(looked_at, 1) + _PER_MESSAGE * len(request.messages)
+            self._left += length
+
+    @property
+    def tokens(self) -> int:
+        """All so far."""
+        return self._known + self._left * self._known // max(self._looked_at, 1) + _PER_MESSAGE * self._messages
 
 
-def _message_text(message: Message) -> str:
-    return message.text + "".join(call.name + call.arguments for call in message.tool_calls)
+def input_tokens_of(request: Request) -> int:
+    """About how many tokens a prompt is, with its tools."""
+    if request.input_tokens is not None:
+        return request.input_tokens
+    estimate = PromptEstimate()
+    estimate.add_tools(request.tools)
+    estimate.add(request.messages)
+    return estimate.tokens
+
+
+def _texts_of(message: Message) -> Iterator[str]:
+    for part in message.parts:
+        yield part.text
+    for call in message.tool_calls:
+        yield call.name
+        yield call.arguments
 
 
 def _tool_text(tool: Tool) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -20,6 +22,33 @@ It takes effect at once: what the client has not received by then is lost, in th
 called at any time and any number of times, and does nothing once the connection is gone.
 """
 
+DIRECT = "headrace.direct"
+"""An extension of ASGI: where the server offers it, `scope["extensions"][DIRECT]` is a `Direct`."""
+
+
+class Direct(Protocol):
+    """The request's connection without ASGI's messages, each of which passes half a dozen wrappers and a task."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client has not taken yet what it was written; an ASGI `send` then waits until it has."""
+        ...
+
+    def write(self, body: bytes) -> bool:
+        """Write a piece of the body, framed as the head has announced; nothing once the connection is gone.
+
+        Only after the head and before the end of the body, and not while a `send` waits.
+
+        Returns:
+            Whether the client has taken it: not `paused`.
+        """
+        ...
+
+    def watch(self, gone: Callable[[], object]) -> bool:
+        """Call back once when the client goes, instead of `receive`; False where the request has not all arrived."""
+        ...
+
+
 WRITE_BYTES = 256 * 1024
 """The most bytes of one write; a longer body is several, so that the deadline of a write asks the same of any reader.
 
@@ -31,19 +60,38 @@ With the default `write_timeout` a reader needs 9 kB/s to keep up with writes of
 class Connection:
     """Sends one answer. The work on it is cancelled when the client goes away, or does not read (P23)."""
 
-    heartbeat: bytes | None = None
-    """What is sent after an interval of silence; None before the headers, and where nothing can be."""
+    __slots__ = (
+        "_abort",
+        "_beating",
+        "_direct",
+        "_heartbeats",
+        "_receive",
+        "_scope",
+        "_send",
+        "_sending",
+        "_stream_id",
+        "_tasks",
+        "heartbeat",
+        "last_write",
+        "wrote",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, heartbeats: Heartbeats, stream_id: str) -> None:
         """`stream_id` is for the log. The request's body must have been read: what is left of it is thrown away."""
-        self._abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
+        self.heartbeat: bytes | None = None
+        """What is sent after an interval of silence; None before the headers, and where nothing can be."""
+        extensions = scope.get("extensions", {})
+        self._abort: Callable[[], None] | None = extensions.get(ABORT)
+        self._direct: Direct | None = extensions.get(DIRECT)
         self._receive = receive
         self._send = send
         self._heartbeats = heartbeats
         self._stream_id = stream_id
         self._beating: anyio.Event | None = None
+        self._tasks: TaskGroup | None = None
         self.last_write = heartbeats.clock.monotonic()
-        self.writing = False
+        self._sending = False
+        self.wrote = False
 
     async def run(self, work: Callable[[Connection], Awaitable[bool]]) -> None:
         """Let `work` send the answer and say whether its body is whole: only then it ends cleanly (P5).
@@ -51,19 +99,26 @@ class Connection:
         Returning without the end makes the server abort the body.
         """
         try:
-            async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._watch)
-                self._heartbeats.add(self)
-                whole = await work(self)
-                self.heartbeat = None
-                # A write of its own, also when the body is aborted: uvicorn waits until what it holds is taken before
-                # it takes more. Without it the last frames could wait for a reader outside of any deadline.
-                await self._put({"type": "http.response.body", "body": b"", "more_body": not whole})
-                self._tasks.cancel_scope.cancel()
+            with anyio.CancelScope() as self._scope:
+                if self._direct is not None and self._direct.watch(self._scope.cancel):
+                    await self._work(work)
+                    return
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._watch)
+                    await self._work(work)
+                    self._tasks.cancel_scope.cancel()
         except* OSError:  # how some servers say that the client has gone
             log.debug("stream %s: a reader's connection broke", self._stream_id)
         finally:
             self._heartbeats.remove(self)
+
+    async def _work(self, work: Callable[[Connection], Awaitable[bool]]) -> None:
+        self._heartbeats.add(self)
+        whole = await work(self)
+        self.heartbeat = None
+        # A write of its own, also when the body is aborted: uvicorn waits until what it holds is taken before it takes
+        # more. Without it the last frames could wait for a reader outside of any deadline.
+        await self._put({"type": "http.response.body", "body": b"", "more_body": not whole})
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head."""
@@ -75,6 +130,25 @@ class Connection:
             piece = body[begin : begin + WRITE_BYTES]
             await self._put({"type": "http.response.body", "body": piece, "more_body": True})
 
+    @property
+    def direct(self) -> bool:
+        """Whether there is a `writer`."""
+        return self._direct is not None and self._beating is None
+
+    @property
+    def writing(self) -> bool:
+        """See `Idle.writing`."""
+        return self._sending or (self._direct is not None and self._direct.paused)
+
+    def writer(self) -> Callable[[bytes], bool]:
+        """What writes a piece of the body without waiting, where the connection is `direct`.
+
+        Each is of a length as `BATCH_BYTES`, and `wrote` is to be set with it. It returns whether the client has taken
+        it; if not, the next call must be `write`, which waits until it has.
+        """
+        assert self._direct is not None
+        return self._direct.write
+
     async def answer(self, response: Response) -> bool:
         """Send a response of one body, which is whole then; its own `__call__` would leave it outside the deadline."""
         await self.start(response.status_code, response.raw_headers)
@@ -85,28 +159,33 @@ class Connection:
         if self._beating is not None:  # two sends at once have no order
             await self._beating.wait()
         self.last_write = self._heartbeats.clock.monotonic()
-        self.writing = True
+        self._sending = True
         await self._send(message)
-        self.writing = False
+        self._sending = False
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._tasks.cancel_scope.cancel()
+        self._scope.cancel()
 
     def beat(self) -> None:
         """Show life: see `Idle.beat`."""
         self.last_write = self._heartbeats.clock.monotonic()
-        if self.heartbeat is not None:
+        if self.heartbeat is None:
+            return
+        if self._direct is None:
+            assert self._tasks is not None
             self._tasks.start_soon(self._beat)
+        elif not self.writing:
+            self._direct.write(self.heartbeat)
 
     async def _beat(self) -> None:
-        if self.writing or self.heartbeat is None or self._beating is not None:  # frames came first, and say more
+        if self._sending or self.heartbeat is None or self._beating is not None:  # frames came first, and say more
             return
-        self.writing = True
+        self._sending = True
         self._beating = anyio.Event()
         await self._send({"type": "http.response.body", "body": self.heartbeat, "more_body": True})
-        self.writing = False
+        self._sending = False
         self._beating.set()
         self._beating = None
 
@@ -115,4 +194,4 @@ class Connection:
         log.info("stream %s: a reader does not read and is cut off", self._stream_id)
         if self._abort is not None:
             self._abort()
-        self._tasks.cancel_scope.cancel()
+        self._scope.cancel()

@@ -23,7 +23,17 @@ of one read of the log, and refer to it; only the text format's are copies.
 
 
 class Framing(Protocol):
-    """One body's encoder. `encode` is called with frames in order, so it may count."""
+    """One body's encoder. It keeps nothing between two calls, so bodies of the same `key` share what was encoded."""
+
+    @property
+    def key(self) -> object:
+        """Equal for encoders that make the same bytes of the same frames at the same position."""
+        ...
+
+    @property
+    def opening(self) -> bytes:
+        """What a body begins with, before any frame."""
+        ...
 
     @property
     def media_type(self) -> str:
@@ -55,15 +65,20 @@ class SSE:
 
     def __init__(self, *, ids: str | None = None, retry: bool = False, quote: bool = False) -> None:
         """`ids` is what every id starts with; `retry` sends the reconnection time once; `quote` is for text frames."""
+        self.key = ("sse", ids, quote)
+        self.opening = b"retry: %d\n" % RETRY_MS if retry else b""
         self._ids = ids.encode() if ids is not None else None
-        self._retry = b"retry: %d\n" % RETRY_MS if retry else b""
         self._quote = quote
 
     def encode(self, view: View, frames: Sequence[Any], position: int, limit: int) -> tuple[bytes, int]:
-        """Frames as events: `retry`, `id`, `event`, `data`, blank line."""
-        parts = [self._retry]
-        self._retry = b""
-        ids, quote = self._ids, self._quote
+        """Frames as events: `id`, `event`, `data`, blank line."""
+        ids, quote, plain = self._ids, self._quote, view.plain
+        if plain and len(frames) == 1 and not quote:  # nearly every write
+            data = view.encode(frames[0])
+            if ids is None:
+                return b"data: %b\n\n" % data, 1
+            return b"id: %b%d\ndata: %b\n\n" % (ids, position + 1, data), 1
+        parts: list[bytes] = []
         taken = 0
         for frame in frames:
             data = _quoted(view.encode(frame)) if quote else view.encode(frame)
@@ -72,9 +87,9 @@ class SSE:
                 break
             taken += 1
             if ids is not None:
-                position += view.size(frame)
+                position += 1 if plain else view.size(frame)
                 parts.append(b"id: %b%d\n" % (ids, position))
-            name = view.event(frame)
+            name = None if plain else view.event(frame)
             if name is not None:
                 parts.append(b"event: %b\n" % name.encode())
             parts += (b"data: ", data, b"\n\n")
@@ -87,8 +102,11 @@ class NDJSON:
     media_type = "application/x-ndjson; charset=utf-8"
     heartbeat = ndjson.HEARTBEAT
 
+    opening = b""
+
     def __init__(self, *, quote: bool = False) -> None:
         """`quote` is for text frames."""
+        self.key = ("ndjson", quote)
         self._quote = quote
 
     def encode(self, view: View, frames: Sequence[Any], position: int, limit: int) -> tuple[bytes, int]:
@@ -104,6 +122,8 @@ class PlainText:
 
     media_type = "text/plain; charset=utf-8"
     heartbeat = None
+    opening = b""
+    key = ("text",)
 
     def encode(self, view: View, frames: Sequence[Any], position: int, limit: int) -> tuple[bytes, int]:
         """Frames joined."""

@@ -6,17 +6,22 @@ from typing import Protocol
 
 from headrace.engine.clock import Clock
 
-_TICKS = 4
-"""Looks per interval: a heartbeat comes at most a quarter of the interval late."""
+_TICKS = 8
+"""Looks per interval: a write counts as begun at the look after it, so a heartbeat comes at most a quarter late."""
 
 
 class Idle(Protocol):
     """A body that may need a heartbeat, or whose reader may have stopped reading."""
 
     last_write: float
-    """Monotonic time at which the last write began."""
-    writing: bool
-    """Whether that write still waits for the reader."""
+    """Monotonic time at which the last write began; of one whose `wrote` is set, it is the next look's."""
+    wrote: bool
+    """Set by writes that take no time; taken back here."""
+
+    @property
+    def writing(self) -> bool:
+        """Whether that write still waits for the reader."""
+        ...
 
     def beat(self) -> None:
         """Write the heartbeat in a task of the body's own; called when nothing was written for an interval."""
@@ -55,6 +60,9 @@ class Heartbeats:
             await self.clock.sleep(min(self._interval, self._write_timeout) / _TICKS)
             now = self.clock.monotonic()
             for body in tuple(self._bodies):
+                if body.wrote:
+                    body.wrote = False
+                    body.last_write = now
                 idle = now - body.last_write
                 if body.writing and idle >= self._write_timeout:
                     body.cut()

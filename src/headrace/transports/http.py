@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +21,7 @@ from headrace.engine.subscription import Subscription
 from headrace.errors import HeadraceError, NotFound, StreamCancelled
 from headrace.events import Answer, Cancelled, Failed, Finished, Terminal
 from headrace.transforms.accumulator import Accumulator
+from headrace.transports.broadcast import Broadcast
 from headrace.transports.connection import Connection
 from headrace.transports.framing import BATCH_BYTES, Framing
 from headrace.transports.heartbeat import Heartbeats
@@ -106,6 +109,9 @@ class StreamResponse(Response):
         if refusal is not None:
             return await connection.answer(refusal)
         await connection.start(self.status_code, self.raw_headers)
+        self.raw_headers = list[tuple[bytes, bytes]]()  # an answer lasts long, and they are a kilobyte
+        if self._framing.opening:
+            await connection.write(self._framing.opening)
         connection.heartbeat = self._framing.heartbeat
         try:
             return await self._pump(connection)
@@ -131,14 +137,25 @@ class StreamResponse(Response):
         return error_response(self._reader.dialect, terminal_error(terminal), headers=self._extra)
 
     async def _pump(self, connection: Connection) -> bool:
+        """Write what there is, and let it be written with the others' what comes, for as long as that goes well."""
         reader = self._reader
-        while frames := await reader.next():
-            while frames:
-                body, taken = self._framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
-                await connection.write(body)
-                reader.advance(frames[:taken])
-                frames = frames[taken:]
+        while await self._write(await reader.next(), connection):
+            if connection.direct:
+                broadcast = Broadcast.of(reader, self._framing)
+                if broadcast is not None:
+                    await broadcast.serve(reader, connection)
         return reader.terminal is not None and reader.dialect.clean_end(reader.terminal)
+
+    async def _write(self, frames: list[Any], connection: Connection) -> bool:
+        """Whether there were any. A call of its own: who waits for more must not hold these."""
+        reader, framing = self._reader, self._framing
+        some = bool(frames)
+        while frames:
+            body, taken = framing.encode(reader.view, frames, reader.position, BATCH_BYTES)
+            await connection.write(body)
+            reader.advance(frames[:taken])
+            frames = frames[taken:]
+        return some
 
 
 class AnswerResponse(Response):
@@ -181,7 +198,9 @@ class AnswerResponse(Response):
         accumulator = Accumulator()
         while records := await self._subscription.next():
             accumulator.feed(records)
-        return accumulator.answer()
+        answer = accumulator.answer()
+        await anyio.lowlevel.checkpoint()  # joining a long answer and encoding it are two steps
+        return answer
 
 
 class WholeResponse(Response):

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio.lowlevel
 
-from headrace.dialects.base import Dialect
+from headrace.dialects.base import Dialect, View
 from headrace.dialects.cursor import Cursor
 from headrace.engine.subscription import Subscription
 from headrace.errors import InvalidCursor
@@ -16,6 +16,8 @@ from headrace.events import RENDER_VERSION, Record, StepStart, Terminal
 
 class Reader:
     """Frames of one stream in one shape, from a position on."""
+
+    __slots__ = ("_left", "answered", "cursor", "dialect", "position", "subscription", "terminal", "view")
 
     def __init__(self, subscription: Subscription, dialect: Dialect, cursor: Cursor) -> None:
         """Nothing is read yet; `seek` must run before `next` when the cursor is not at the start."""
@@ -86,7 +88,20 @@ class Reader:
 
     def advance(self, frames: Sequence[Any]) -> None:
         """Move the position over frames that were written."""
-        self.position += sum(map(self.view.size, frames))
+        self.position += len(frames) if self.view.plain else sum(map(self.view.size, frames))
+
+    @property
+    def at_head(self) -> bool:
+        """Whether everything that it has read is written, and there may be more."""
+        return not self._left and self.terminal is None
+
+    def go_on(self, view: View, position: int, after: int, frames: list[Any], terminal: Terminal | None) -> None:
+        """Go on where somebody else has folded to: `after` the seq, with the frames that are still to be written."""
+        self.view = view
+        self.position = position
+        self.terminal = terminal
+        self._left = frames
+        self.subscription.go_on(after, ended=terminal is not None)
 
     def _fold(self, records: Sequence[Record]) -> list[Any]:
         frames: list[Any] = []

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.bodies import LongBody
+from headrace.dialects.long import Steps
 from headrace.dialects.openai_chat import answer as _answer
 from headrace.dialects.openai_chat import request as _request
 from headrace.dialects.openai_chat.decoder import NAME, ChatDecoder
@@ -33,6 +35,10 @@ class OpenAIChat:
         """Read a request body: see `Dialect.parse`."""
         return _request.parse(body)
 
+    def parse_long(self, body: LongBody) -> Steps[Request]:
+        """Read a long one in steps: see `Dialect.parse_long`."""
+        return _request.parse_long(body)
+
     def view(self, params: str) -> ChatView:
         """A new fold; `u` adds the usage chunk."""
         return ChatView(params)
@@ -54,6 +60,7 @@ class OpenAIChat:
 
 
 write_request = _request.write
+write_long_request = _request.write_long
 chunks_of = _answer.chunks_of
 
-__all__ = ["NAME", "ChatDecoder", "OpenAIChat", "chunks_of", "is_kept_frame", "write_request"]
+__all__ = ["NAME", "ChatDecoder", "OpenAIChat", "chunks_of", "is_kept_frame", "write_long_request", "write_request"]

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 from headrace.codecs import NOT_JSON
 from headrace.dialects.openai_chat import wire
 from headrace.dialects.openai_chat.errors import in_band_error
+from headrace.dialects.openai_chat.pattern import Pattern, text_of
 from headrace.dialects.openai_chat.tool_calls import OpenCall, ToolCalls
 from headrace.errors import HeadraceError, UpstreamProtocol
 from headrace.events import (
@@ -57,6 +58,23 @@ class _Choice:
 class ChatDecoder:
     """Frames of one upstream answer; `closed` after `[DONE]`."""
 
+    __slots__ = (
+        "_attrs",
+        "_choices",
+        "_finish",
+        "_frames",
+        "_items",
+        "_model",
+        "_numbers",
+        "_pattern",
+        "_provider",
+        "_reindexed",
+        "_unsaid",
+        "_usage",
+        "_usage_beside",
+        "closed",
+    )
+
     def __init__(self, provider: str, model: str) -> None:
         """`model` is used until the upstream names its own."""
         self._provider = provider
@@ -75,14 +93,23 @@ class ChatDecoder:
         """Whether one of them is not the fragment's own."""
         self._unsaid = False
         """Whether the frame says something that its events do not."""
+        self._pattern = Pattern()
         self.closed = False
 
     def feed(self, data: bytes) -> Chunk | None:
         """Decode one frame's data: see `Decoder.feed`."""
         if self.closed:
             return None
-        if data == DONE:
-            return self._done()
+        pattern = self._pattern
+        if pattern.begin and data.startswith(pattern.before) and data.endswith(pattern.after):
+            text = text_of(data[pattern.begin : pattern.end])
+            if text:
+                self._frames += 1
+                return Chunk((TextDelta(pattern.item, text),))
+        return self._done() if data == DONE else self._read(data)
+
+    def _read(self, data: bytes) -> Chunk | None:
+        """Read a frame in full."""
         if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
             data = data.replace(b"\n", b" ").replace(b"\r", b" ")
         self._numbers.clear()
@@ -93,14 +120,16 @@ class ChatDecoder:
             frame = _tolerant(data)
             self._unsaid = True
         else:
-            chunk = self._more_text(frame)
-            if chunk is not None:
-                return chunk
+            delta = self._more_text(frame)
+            if delta is not None:
+                self._pattern.learn(data, delta)
+                return Chunk((delta,))
+        self._pattern.forget()
         events = self._events(frame)
         raw = self._raw(data) if self._unsaid else None
         return Chunk(tuple(events), raw) if events or raw is not None else None
 
-    def _more_text(self, frame: wire.ChunkFrame) -> Chunk | None:
+    def _more_text(self, frame: wire.ChunkFrame) -> TextDelta | None:
         """The frame of nearly every token: text for the item that is open, and nothing else. A third less time."""
         choices = frame.choices
         if choices is None or len(choices) != 1 or frame.usage is not None:
@@ -122,7 +151,7 @@ class ChatDecoder:
         ):
             return None
         self._frames += 1
-        return Chunk((TextDelta(state.item, delta.content),))
+        return TextDelta(state.item, delta.content)
 
     def _raw(self, data: bytes) -> Raw:
         """The frame's own JSON, tool calls under the indexes that we give them (P18).

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from headrace.bodies import LongBody
+from headrace.dialects import long
 from headrace.dialects.base import check_utf8, read_json
 from headrace.dialects.openai_chat.decoder import NAME
 from headrace.dialects.openai_chat.view import INCLUDE_USAGE
@@ -82,8 +85,15 @@ class _Body(msgspec.Struct):
     api_key: Raw | UnsetType = UNSET
 
 
+class _Rest(_Body):
+    """Without its messages, where they are read on their own."""
+
+    messages: list[_Message]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_part = msgspec.json.Decoder(_Part).decode
+_decode_fields = cast("Callable[[bytes], dict[str, Any]]", msgspec.json.Decoder(dict[str, Raw]).decode)
 # Values stay as they came: a number beyond all limits is the upstream's to judge.
 _decode_options = msgspec.json.Decoder(dict[str, Raw] | None).decode
 
@@ -92,13 +102,22 @@ def parse(body: bytes) -> Request:
     """Read a request body: see `Dialect.parse`."""
     check_utf8(body)
     read = read_json(_decode_body, body)
+    return _request(read, tuple(_message(index, message) for index, message in enumerate(read.messages)), body)
+
+
+def parse_long(body: LongBody) -> long.Steps[Request]:
+    """Read a long one in steps: see `Dialect.parse_long`."""
+    return long.read(body, _SHAPE, lambda read, messages: _request(read, messages, body))
+
+
+def _request(read: _Body, messages: Collection[Message], body: bytes | LongBody) -> Request:
     if read.api_key is not UNSET:  # where some gateways take the caller's own key; here it would be stored (P34, P36)
         raise BadRequest("A key does not belong in the body: it would not be used.", param="api_key")
     options = read.stream_options
     return Request(
         dialect=NAME,
         model=read.model,
-        messages=tuple(_message(index, message) for index, message in enumerate(read.messages)),
+        messages=messages,
         tools=tuple(_tool(index, tool) for index, tool in enumerate(read.tools or ())),
         settings=_settings(read),
         stream=bool(read.stream),
@@ -165,22 +184,50 @@ def _tool(index: int, tool: _Tool) -> Tool:
     return Tool(function.name, function.description, function.parameters or {}, function.strict)
 
 
+_SHAPE = long.Shape(
+    body=_decode_body,
+    rest=msgspec.json.Decoder(_Rest).decode,
+    fields=frozenset(_Body.__struct_fields__),
+    message=msgspec.json.Decoder(_Message).decode,
+    run=msgspec.json.Decoder(list[_Message]).decode,
+    made=_message,
+)
+
+
 def write(request: Request, model: str, *, stream: bool) -> bytes:
     """The body for an upstream of this shape, always asking a stream for its usage (P12, P27).
 
     A request of the same shape is sent on as it came, with only `model` and the streaming fields replaced.
     """
-    if request.dialect == NAME:
-        fields: dict[str, Any] = msgspec.json.decode(request.body, type=dict[str, Raw])
-        options: dict[str, Any] = _decode_options(fields.get("stream_options", b"null")) or {}
-    else:
-        fields, options = _fields(request), {}
+    body = request.body
+    if isinstance(body, LongBody):
+        return b"".join(write_long(request, body, model, stream=stream))
+    fields = _decode_fields(body) if request.dialect == NAME else _fields(request)
+    return msgspec.json.encode(_addressed(fields, model, stream=stream))
+
+
+def _addressed(fields: dict[str, Any], model: str, *, stream: bool) -> dict[str, Any]:
+    """The fields for this model, with or without a stream."""
+    options: dict[str, Any] = _decode_options(fields.pop("stream_options", b"null")) or {}
     fields["model"] = model
     fields["stream"] = stream
-    fields.pop("stream_options", None)
     if stream:
         fields["stream_options"] = options | {"include_usage": True}
-    return msgspec.json.encode(fields)
+    return fields
+
+
+def write_long(request: Request, body: LongBody, model: str, *, stream: bool) -> Iterator[bytes]:
+    """The same of a long request, in pieces that are made one at a time."""
+    if request.dialect == NAME:
+        fields = _decode_fields(body.head)
+        fields |= {name: cut.whole() for name, cut in body.cuts.items() if name in fields}
+        if "stream_options" in body.cuts:
+            fields["stream_options"] = b"".join(body.cuts["stream_options"].whole())
+    else:
+        batches = long.batches_of(request.messages)
+        messages = long.lists_of([_message_fields(message) for message in batch] for batch in batches)
+        fields = _fields(msgspec.structs.replace(request, messages=())) | {"messages": messages}
+    return long.written(body, _addressed(fields, model, stream=stream))
 
 
 def _fields(request: Request) -> dict[str, Any]:

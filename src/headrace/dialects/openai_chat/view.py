@@ -120,6 +120,23 @@ def text_key(kind: ItemKind, name: str | None) -> str:
 class ChatView:
     """One fold of the log; `include_usage` is its only parameter. A delta of an item that never began says nothing."""
 
+    __slots__ = (
+        "_attrs",
+        "_calls",
+        "_head",
+        "_include_usage",
+        "_items",
+        "_opening",
+        "_raw_is_ours",
+        "_tail",
+        "_top",
+        "_usage",
+        "_usage_shown",
+        "_with_role",
+    )
+
+    plain = True
+
     def __init__(self, params: str) -> None:
         self._include_usage = INCLUDE_USAGE in params
         self._top: dict[str, Any] = {}
@@ -142,9 +159,10 @@ class ChatView:
         if len(events) == 1 and record.raw is None:
             event = events[0]
             if type(event) is TextDelta and event.logprobs is None:
-                frame = self._fast_text(event)
-                if frame is not None:
-                    return [frame]
+                item = self._items.get(event.item)
+                if item is not None and item.key and item.choice in self._with_role:
+                    opening = item.opening if item.head is self._head else self._opening_of(item)
+                    return [_TextFrame(opening, event.text, self._tail)]
         frames: list[Frame] = []
         deltas: dict[int, dict[str, Any]] = {}
         self._opening = False
@@ -161,14 +179,10 @@ class ChatView:
             frames.insert(0, _ChunkFrame(self._head, choices, self._tail))
         return frames
 
-    def _fast_text(self, event: TextDelta) -> _TextFrame | None:
-        item = self._items.get(event.item)
-        if item is None or not item.key or item.choice not in self._with_role:
-            return None
-        if item.head is not self._head:
-            item.head = self._head
-            item.opening = b'%s,"choices":[{"index":%d,"delta":{%s:' % (self._head, item.choice, _encode(item.key))
-        return _TextFrame(item.opening, event.text, self._tail)
+    def _opening_of(self, item: _Item) -> bytes:
+        item.head = self._head
+        item.opening = b'%s,"choices":[{"index":%d,"delta":{%s:' % (self._head, item.choice, _encode(item.key))
+        return item.opening
 
     def _take(self, event: Event, deltas: dict[int, dict[str, Any]], frames: list[Frame]) -> None:  # noqa: C901, PLR0912
         """One event's part of the record's chunk; a flat table, one row an event."""

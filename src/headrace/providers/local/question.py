@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -87,7 +87,7 @@ def _response_format(value: dict[str, Any] | None) -> dict[str, Any] | None:
     return value
 
 
-def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+def _messages(messages: Iterable[Message]) -> list[dict[str, str]]:
     return [
         {"role": _ROLES.get(message.role, message.role), "content": _content(message, index)}
         for index, message in enumerate(messages)
