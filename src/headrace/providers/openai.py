@@ -62,7 +62,7 @@ class OpenAIProvider:
             UpstreamError: in the stream, what the server said; `UpstreamIncomplete` without the terminal marker.
         """
         decoder = ChatDecoder(self.name, model)
-        async with self._asked(await self._body(request, model)) as reply:
+        async with self._asked(await _body(request, model, stream=not self._force)) as reply:
             if self._force:
                 yield self._whole(await reply.read_all(self._max_line), decoder)
                 return
@@ -84,7 +84,7 @@ class OpenAIProvider:
     async def push(self, request: Request, model: str, take: Take) -> None:
         """The same, handed on as it arrives: see `Pushing.push`."""
         decoder = ChatDecoder(self.name, model)
-        async with self._asked(await self._body(request, model)) as reply:
+        async with self._asked(await _body(request, model, stream=not self._force)) as reply:
             if self._force:
                 pending = take(self._whole(await reply.read_all(self._max_line), decoder))
                 if pending is not None:
@@ -107,9 +107,6 @@ class OpenAIProvider:
 
     def _asked(self, body: bytes | list[bytes]) -> AbstractAsyncContextManager[Reply]:
         return self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM)
-
-    async def _body(self, request: Request, model: str) -> bytes | list[bytes]:
-        return await _body(request, model, stream=not self._force)
 
     def _frames(self) -> SSEDecoder:
         return SSEDecoder(max_line_bytes=self._max_line, max_event_bytes=self._max_line)
