@@ -23,8 +23,6 @@ from headrace.providers.redaction import Redactor
 _PATH = "/chat/completions"
 _STEP_BYTES = 16 * 1024
 """Of a request that is written in one go."""
-_READ_BYTES = 16 * 1024
-"""Of an answer that are decoded in one go: about 80 frames, which with their way to the readers take 2 ms."""
 # Where the model server is another Headrace: a stop here must reach the model there, not start its grace time.
 _LEAVING = ("headrace-on-disconnect", "cancel")
 
@@ -68,17 +66,14 @@ class OpenAIProvider:
                 return
             frames = self._frames()
             while data := await reply.read():
-                for begin in range(0, len(data), _READ_BYTES):
-                    if begin:
-                        await anyio.lowlevel.checkpoint()
-                    chunks, error = self._decode(data[begin : begin + _READ_BYTES], frames, decoder)
-                    if chunks:
-                        yield chunks
-                    if error is not None:
-                        raise error
-                    if decoder.closed:
-                        await reply.drain(self._upstream.settings.drain_seconds)
-                        return
+                chunks, error = self._decode(data, frames, decoder)
+                if chunks:
+                    yield chunks
+                if error is not None:
+                    raise error
+                if decoder.closed:
+                    await reply.drain(self._upstream.settings.drain_seconds)
+                    return
         raise _incomplete()
 
     async def push(self, request: Request, model: str, take: Take) -> None:

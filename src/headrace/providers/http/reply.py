@@ -19,10 +19,9 @@ Consume = Callable[[bytes], Coroutine[Any, Any, None] | None]
 # Bytes that are kept for a reader that does something else; then the server has to wait. aiohttp and uvicorn keep 64
 # KiB, too little for a read of the largest size.
 _MOST_KEPT = 256 * 1024
-# What is consumed in one go: about 80 frames, which with their way to the readers take 1 ms.
+# What is read or consumed in one go: about 80 frames, which with their way to the readers take 1 ms. One step of
+# decompression gives no more either: a bomb meets the limits of frames before it fills the memory.
 _AT_ONCE = 16 * 1024
-# What one step of decompression may give: a bomb meets the limits of frames before it fills the memory.
-_INFLATED = 256 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -165,7 +164,7 @@ class Reply:
             await self._news()
 
     async def read(self) -> bytes:
-        """What has arrived, at least one byte; empty at the end.
+        """The beginning of what has arrived, at least one byte; empty at the end.
 
         Raises:
             UpstreamIncomplete: the body was cut off. What had arrived is returned first.
@@ -179,10 +178,10 @@ class Reply:
                     return b""
                 self._line.resume()
                 await self._news()
-            data = self._taken()
+            await anyio.lowlevel.checkpoint()  # much may have arrived, and others have their turn in between
+            data = self._slice()
             if data:  # of compressed bytes, some give nothing yet
                 return data
-            await anyio.lowlevel.checkpoint()
 
     async def feed(self, consume: Consume) -> bool:
         """Hand every read to `consume` in the turn in which it arrives, until it gives something to wait for.
@@ -226,19 +225,15 @@ class Reply:
     def _slice(self) -> bytes:
         """The beginning of what has arrived; empty where that is compressed and gives nothing yet."""
         if self._inflate is not None:
-            return self._inflated(self._inflate, _AT_ONCE)
-        data = self._taken_raw()
+            return self._inflated(self._inflate)
+        data = self._taken()
         if len(data) > _AT_ONCE:
             self._put_back(data[_AT_ONCE:])
         return data[:_AT_ONCE]
 
-    def _taken(self) -> bytes:
-        """All that has arrived, or one step of it where it is compressed."""
-        return self._taken_raw() if self._inflate is None else self._inflated(self._inflate, _INFLATED)
-
-    def _inflated(self, inflate: _Inflate, most: int) -> bytes:
+    def _inflated(self, inflate: _Inflate) -> bytes:
         try:
-            data, rest = inflate.step(self._taken_raw(), most)
+            data, rest = inflate.step(self._taken(), _AT_ONCE)
         except UpstreamProtocol as problem:
             self._broken = problem
             raise
@@ -246,7 +241,7 @@ class Reply:
             self._put_back(rest)
         return data
 
-    def _taken_raw(self) -> bytes:
+    def _taken(self) -> bytes:
         arrived = self._arrived
         data = arrived[0] if len(arrived) == 1 else b"".join(arrived)
         arrived.clear()
