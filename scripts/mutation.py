@@ -294,6 +294,7 @@ def main() -> int:
     """Run what the arguments choose. The exit code is 1 if a mutant survived or something is wrong with one."""
     parser = argparse.ArgumentParser(prog="scripts/mutants", description="Small defects that the tests must notice.")
     parser.add_argument("names", nargs="*", metavar="P4|ID", help="only the mutants of this promise, or this mutant")
+    parser.add_argument("--list", action="store_true", help="only see that each can be applied, and name them")
     parser.add_argument("--jobs", type=int, default=JOBS, help="how many at a time (default: %(default)s)")
     options = parser.parse_args()
 
@@ -307,6 +308,9 @@ def main() -> int:
     if problems:
         print("\n".join(f"mutants: {problem}" for problem in problems))
         return 1
+    if options.list:
+        print("\n".join(f"{mutant.promise:4} {mutant.id}" for mutant in chosen))
+        return 0
 
     outcomes, wrong = run_mutants(chosen, ROOT, options.jobs) if chosen else ([], "")
     if wrong:

@@ -60,7 +60,7 @@ class OpenAIProvider:
             UpstreamError: in the stream, what the server said; `UpstreamIncomplete` without the terminal marker.
         """
         decoder = ChatDecoder(self.name, model)
-        async with self._asked(await _body(request, model, stream=not self._force)) as reply:
+        async with self._asked(await self._body(request, model)) as reply:
             if self._force:
                 yield self._whole(await reply.read_all(self._max_line), decoder)
                 return
@@ -79,7 +79,7 @@ class OpenAIProvider:
     async def push(self, request: Request, model: str, take: Take) -> None:
         """The same, handed on as it arrives: see `Pushing.push`."""
         decoder = ChatDecoder(self.name, model)
-        async with self._asked(await _body(request, model, stream=not self._force)) as reply:
+        async with self._asked(await self._body(request, model)) as reply:
             if self._force:
                 pending = take(self._whole(await reply.read_all(self._max_line), decoder))
                 if pending is not None:
@@ -99,6 +99,10 @@ class OpenAIProvider:
                     await reply.drain(self._upstream.settings.drain_seconds)
                     return
         raise _incomplete()
+
+    async def _body(self, request: Request, model: str) -> bytes | list[bytes]:
+        """Always asks for a stream, whatever the caller wants, unless the server cannot (P12)."""
+        return await _written(request, model, stream=not self._force)
 
     def _asked(self, body: bytes | list[bytes]) -> AbstractAsyncContextManager[Reply]:
         return self._upstream.post(_PATH, body, JSON if self._force else EVENT_STREAM)
@@ -146,7 +150,7 @@ def _incomplete() -> UpstreamIncomplete:
     return UpstreamIncomplete("The model server closed the stream without [DONE], its terminal marker.")
 
 
-async def _body(request: Request, model: str, *, stream: bool) -> bytes | list[bytes]:
+async def _written(request: Request, model: str, *, stream: bool) -> bytes | list[bytes]:
     """What is sent; a long one is made in steps, between which others run."""
     if not isinstance(request.body, LongBody):
         return write_request(request, model, stream=stream)
