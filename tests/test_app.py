@@ -19,7 +19,6 @@ from headrace.dialects.openai_chat import request as chat_request
 from headrace.endpoints import components, streams
 from headrace.errors import ConfigError, UpstreamIncomplete
 from headrace.events import Failed
-from headrace.messages import Tool
 from headrace.stores.memory import MemoryStore
 from tests.endpoints.serving import (
     ALICE,
@@ -226,7 +225,7 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
         (properties("NativeRequest"), native._Body),
         (properties("NativeRequest")["settings"]["properties"], native._Settings),
         (properties("NativeMessage"), native._Message),
-        (properties("NativeTool"), Tool),
+        (properties("NativeTool"), native._Tool),
         (properties("CancelByKey"), streams._CancelBody),
     ):
         refused = {"api_key"}  # read only to be refused

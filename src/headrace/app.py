@@ -81,7 +81,7 @@ class Providers:
 
 def _server(entry: Model) -> Model:
     """What two entries must share to share a provider; a recording is a server of its own."""
-    upstream = "" if entry.protocol == "openai" else entry.upstream_model
+    upstream = entry.upstream_model if entry.protocol == "replay" else ""
     return msgspec.structs.replace(entry, name="", upstream_model=upstream, on_disconnect=None, wildcard="")
 
 

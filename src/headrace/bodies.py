@@ -77,6 +77,8 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
     """What is between the quotes of each long string, by its stand-in. A piece never ends inside a character."""
     mark: bytes
     """What every stand-in begins with, and nothing else in the body has."""
+    _made: dict[str, Sequence[bytes]] = {}
+    """Stand-ins that came later: see `changed`."""
 
     def restored(self, data: bytes, rewrite: Callable[[bytes], bytes] = bytes) -> Iterator[bytes]:
         """JSON with every string as it came, byte for byte; or with the pieces of long ones as `rewrite` makes them."""
@@ -84,9 +86,22 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         while (begin := data.find(self.mark, at)) >= 0:
             end = data.index(b'"', begin)
             yield data[at:begin]
-            yield from map(rewrite, self.literals[data[begin:end].decode()])
+            name = data[begin:end].decode()
+            yield from map(rewrite, self.literals.get(name) or self._made[name])
             at = end
         yield data[at:]
+
+    def changed(self, text: str, *, without: bytes = b"", before: bytes = b"") -> str:
+        """A stand-in for another long string: without its beginning up to and including `without`, or after `before`.
+
+        Both are ASCII, without quotes and backslashes, and `without` is in the first piece.
+        """
+        first, *rest = self.literals[text]
+        if without:
+            first = first[first.index(without) + len(without) :]
+        name = f"{text}.{len(self._made)}"
+        self._made[name] = (before + first, *rest)
+        return name
 
     def sample(self, text: str) -> tuple[str, int]:
         """What a string stands for, or the beginning of it, and about how many characters the whole has."""

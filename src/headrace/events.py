@@ -51,6 +51,8 @@ class StreamStart(_Event, frozen=True, tag="stream.start"):
     input_tokens: int = 0
     """Estimated prompt tokens, used until the upstream reports its own count."""
     meta: dict[str, str] = {}
+    echo: OptionalRaw = None
+    """What the shape's answers repeat of the request (OpenAI Responses: tools, instructions, …): a JSON object."""
 
 
 class ItemStart(_Event, frozen=True, tag="item.start"):
@@ -60,7 +62,8 @@ class ItemStart(_Event, frozen=True, tag="item.start"):
     kind: ItemKind
     choice: Number = 0
     name: str | None = None
-    """Tool name; for reasoning the vendor's field name (`reasoning_content` or `reasoning`)."""
+    """Tool name; for reasoning the vendor's field name (`reasoning_content` or `reasoning`), or `redacted`; for `data`
+    the shape's own type name."""
     call_id: str | None = None
 
 
@@ -113,10 +116,15 @@ class Usage(_Event, frozen=True, tag="usage"):
     """Token totals of the stream so far; the last one counts."""
 
     input: int
+    """All of the prompt, `cached` and `cache_write` included."""
     output: int
+    """All that was written, `reasoning` included."""
     cached: int = 0
+    """Read from the model server's cache."""
     reasoning: int = 0
     source: UsageSource = "provider"
+    cache_write: int = 0
+    """Written to the model server's cache."""
 
 
 class StepStart(_Event, frozen=True, tag="step.start"):

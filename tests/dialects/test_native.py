@@ -171,7 +171,7 @@ def test_an_answer_says_what_is_there_and_how_it_ended(terminal: Terminal | None
                 ],
             }
         ],
-        "usage": {"input": 3, "output": 4, "cached": 0, "reasoning": 0, "source": "provider"},
+        "usage": {"input": 3, "output": 4, "cached": 0, "reasoning": 0, "source": "provider", "cache_write": 0},
         "metadata": {"k": "v"},
         **fields,
     }

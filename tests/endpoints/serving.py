@@ -79,6 +79,8 @@ class ScriptedProvider:
         finally:
             self.closed += 1
 
+    def check(self, request: Request) -> None: ...
+
     async def start(self) -> None:
         self.started += 1
 

@@ -17,7 +17,8 @@ from headrace.errors import HeadraceError, UpstreamIncomplete
 from headrace.events import Chunk, StepEnd
 from headrace.providers.local.answer import Answer as LocalAnswer
 from headrace.providers.local.answer import Call, Text
-from headrace.providers.openai import OpenAIProvider
+from headrace.providers.model_server import ModelServer
+from headrace.providers.openai import CHAT
 from headrace.providers.redaction import Redactor
 from headrace.providers.refusals import Refusal, error_of, not_a_stream
 from headrace.transports.http import error_response
@@ -104,7 +105,7 @@ def chat_stream(data: bytes) -> None:
 
 def _streamed(reads: list[bytes], line: int) -> tuple[list[Chunk], HeadraceError | None]:
     """The chunks, and the error after them."""
-    provider, decoder = OpenAIProvider(_MODEL, line), ChatDecoder("openai", "up")
+    provider, decoder = ModelServer(CHAT, _MODEL, line), ChatDecoder("openai", "up")
     frames = SSEDecoder(max_line_bytes=line, max_event_bytes=line)
     chunks: list[Chunk] = []
     for read in reads:

@@ -369,7 +369,7 @@ async def test_close_ends_answers_and_waiters_and_leaves_no_thread(provider: Loc
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
 from headrace.messages import Message, Part, Request
 from headrace.providers.local import LocalProvider
 
@@ -382,6 +382,7 @@ async def main():
     print("writing", flush=True)
     {then}
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where tests run in a shell's background
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
 """

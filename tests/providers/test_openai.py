@@ -28,7 +28,8 @@ from headrace.events import ArgsDelta, Chunk, Event, ItemStart, StepEnd, StepSta
 from headrace.messages import Message, Part, Request
 from headrace.providers import PROTOCOLS, create
 from headrace.providers.local import LocalProvider
-from headrace.providers.openai import OpenAIProvider, settings_of
+from headrace.providers.model_server import ModelServer, settings_of
+from headrace.providers.openai import CHAT
 from headrace.providers.replay import ReplayProvider
 from tests.servers.scripted import DONE, END, Close, ScriptedServer, Wait, chat, chunk, delta, frame, head, whole
 
@@ -39,13 +40,13 @@ QUESTION = OpenAIChat().parse(
 )
 
 
-async def pulled(made: OpenAIProvider, request: Request, take: Callable[[list[Chunk]], None]) -> None:
+async def pulled(made: ModelServer, request: Request, take: Callable[[list[Chunk]], None]) -> None:
     async with aclosing(made.stream(request, "m")) as chunks:
         async for batch in chunks:
             take(batch)
 
 
-async def pushed(made: OpenAIProvider, request: Request, take: Callable[[list[Chunk]], None]) -> None:
+async def pushed(made: ModelServer, request: Request, take: Callable[[list[Chunk]], None]) -> None:
     await made.push(request, "m", take)
 
 
@@ -65,10 +66,10 @@ async def server(way: None) -> AsyncIterator[ScriptedServer]:
 
 
 @asynccontextmanager
-async def provider(server: ScriptedServer, max_line: int = 100_000, **fields: Any) -> AsyncIterator[OpenAIProvider]:
+async def provider(server: ScriptedServer, max_line: int = 100_000, **fields: Any) -> AsyncIterator[ModelServer]:
     model = Model(name="public", upstream_model="m", base_url=server.url, **fields)
-    settings = msgspec.structs.replace(settings_of(model), drain_seconds=0.05)
-    made = OpenAIProvider(model, max_line, settings)
+    settings = msgspec.structs.replace(settings_of(CHAT, model), drain_seconds=0.05)
+    made = ModelServer(CHAT, model, max_line, settings)
     try:
         with anyio.fail_after(5):
             yield made
@@ -76,13 +77,13 @@ async def provider(server: ScriptedServer, max_line: int = 100_000, **fields: An
         await made.close()
 
 
-async def ask(made: OpenAIProvider, request: Request = QUESTION) -> list[list[Chunk]]:
+async def ask(made: ModelServer, request: Request = QUESTION) -> list[list[Chunk]]:
     got: list[list[Chunk]] = []
     await collect(made, request, got.append)
     return got
 
 
-async def failure(made: OpenAIProvider) -> tuple[list[Chunk], HeadraceError]:
+async def failure(made: ModelServer) -> tuple[list[Chunk], HeadraceError]:
     got: list[Chunk] = []
     with pytest.raises(HeadraceError) as caught:
         await collect(made, QUESTION, got.extend)
@@ -188,7 +189,7 @@ async def test_a_read_without_a_whole_frame_gives_no_list(server: ScriptedServer
     server.script(head(), chunk(first[:20]), Wait(gate), chunk(first[20:], DONE), END)
     batches: list[list[Chunk]] = []
 
-    async def collect(made: OpenAIProvider) -> None:
+    async def collect(made: ModelServer) -> None:
         batches.extend(await ask(made))
 
     async with provider(server) as made, anyio.create_task_group() as tasks:
@@ -333,7 +334,7 @@ async def test_cancelling_the_reader_closes_the_socket_first(server: ScriptedSer
     server.script(head(), chunk(delta(role="assistant", content="a")), Wait(anyio.Event()))
     begun = anyio.Event()
 
-    async def read(made: OpenAIProvider) -> None:
+    async def read(made: ModelServer) -> None:
         async with aclosing(made.stream(QUESTION, "m")) as chunks:
             async for _ in chunks:
                 begun.set()
@@ -550,7 +551,7 @@ async def test_what_is_no_completion_is_a_protocol_error(server: ScriptedServer,
 @pytest.mark.parametrize(
     ("model", "kind", "name"),
     [
-        (Model(name="a", upstream_model="m", provider="groq", base_url="http://x"), OpenAIProvider, "groq"),
+        (Model(name="a", upstream_model="m", provider="groq", base_url="http://x"), ModelServer, "groq"),
         (Model(name="a", upstream_model="smollm2-135m", provider="local", protocol="local"), LocalProvider, "local"),
         (Model(name="a", upstream_model="/x.sse", provider="replay", protocol="replay"), ReplayProvider, "replay"),
     ],

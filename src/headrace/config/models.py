@@ -10,13 +10,13 @@ import msgspec
 
 from headrace.config.conversion import scalar_types
 from headrace.config.problems import Problems, as_list, as_mapping, shown, suggest
-from headrace.config.providers import EMBEDDED_MODEL, LOCAL_MODELS, PROVIDERS, Provider
+from headrace.config.providers import APIS, EMBEDDED_MODEL, LOCAL_MODELS, PROVIDERS, Protocol, Provider
 from headrace.config.schema import CallSettings, Model
 from headrace.config.secret import Secret
 from headrace.config.section import Keys, Section
-from headrace.config.upstream import check_api_key, check_base_url, check_header
+from headrace.config.upstream import check_anthropic_url, check_api_key, check_base_url, check_header
 
-_OWN: Final = ("model", "api_key", "base_url", "headers", "stream", "speed")
+_OWN: Final = ("model", "api", "api_key", "base_url", "headers", "stream", "speed")
 _PARAMS: Final = (*_OWN, *CallSettings.__struct_fields__)
 # LiteLLM's words for the same things, and the two levels of an entry mixed up.
 _IN_ENTRY: Final = Keys(
@@ -37,9 +37,14 @@ _IN_PARAMS: Final = Keys(
 # What each protocol has no use for.
 _UNUSED: Final = {
     "openai": ("speed",),
-    "local": ("api_key", "base_url", "headers", "stream", "speed"),
-    "replay": ("api_key", "base_url", "headers", "stream"),
+    "anthropic": ("api", "speed"),
+    "local": ("api", "api_key", "base_url", "headers", "stream", "speed"),
+    "replay": ("api", "api_key", "base_url", "headers", "stream"),
 }
+_SERVERS: Final = frozenset({"openai", "anthropic"})
+"""Protocols that are spoken over HTTP."""
+_ADDRESSES: Final = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
+"""Variables that the vendors' own clients read."""
 _MODEL_EXPECTED = "write provider/model, such as openai/gpt-4o-mini or local/smollm2-135m"
 
 
@@ -61,11 +66,19 @@ class ModelReader:
         self._folder = folder
 
     def without_list(self) -> tuple[Model, ...]:
-        """With OpenAI's variables set any model there, else the embedded one."""
-        openai = self._variable("OPENAI_API_KEY") or self._variable("OPENAI_BASE_URL")
-        name, model = ("*", "openai/*") if openai else (EMBEDDED_MODEL, f"local/{EMBEDDED_MODEL}")
-        found = self._model(name, Section({"model": model}, (), _IN_PARAMS, self._problems))
-        return (found,) if found else ()
+        """With a vendor's variables set any model there, with both vendors' set `claude-*` there; else the embedded."""
+        openai, anthropic = (
+            any(map(self._variable, names))
+            for names in (("OPENAI_API_KEY", "OPENAI_BASE_URL"), ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"))
+        )
+        served = [("claude-*", "anthropic/claude-*")] if openai and anthropic else []
+        if openai or anthropic:
+            served.append(("*", "openai/*" if openai else "anthropic/*"))
+        found = (
+            self._model(name, Section({"model": model}, (), _IN_PARAMS, self._problems))
+            for name, model in served or [(EMBEDDED_MODEL, f"local/{EMBEDDED_MODEL}")]
+        )
+        return tuple(model for model in found if model)
 
     def read(self, value: object) -> tuple[Model, ...]:
         """Every entry that can be read; what is wrong with the others is noted."""
@@ -98,12 +111,12 @@ class ModelReader:
                 params.note_key(key, f"{target.provider}/… has no use for it: remove it")
         if target.upstream_model.endswith("*") and not name.endswith("*"):
             params.note("model", f"the * is what matched the one in model_name: write model_name: {target.provider}/*")
-        if target.row.protocol == "openai":
+        if target.row.protocol in _SERVERS:
             settings |= self._connection(target, params)
         return Model(
             name=name,
             provider=target.provider,
-            protocol=target.row.protocol,
+            protocol=_protocol(target, params),
             upstream_model=self._upstream_model(target, params),
             **settings,
         )
@@ -123,7 +136,7 @@ class ModelReader:
         base_url = self._base_url(target, params)
         headers = self._headers(params)
         # Whoever sets the header by hand means it, also where the provider's key variable happens to be set.
-        if any(name.lower() == "authorization" for name, _ in headers):
+        if any(name.lower() in ("authorization", "x-api-key") for name, _ in headers):
             return {"base_url": base_url, "headers": headers}
         api_key = self._api_key(target, params)
         variable = target.row.key_variable
@@ -133,10 +146,12 @@ class ModelReader:
         return {"base_url": base_url, "api_key": api_key, "headers": headers}
 
     def _base_url(self, target: _Target, params: Section) -> str:
+        check = check_anthropic_url if target.row.protocol == "anthropic" else check_base_url
+        variable = _ADDRESSES.get(target.provider, "")
         if "base_url" in params:
-            return _checked(check_base_url, params.get("base_url"), lambda text: params.note("base_url", text)) or ""
-        if target.provider == "openai" and (url := self._variable("OPENAI_BASE_URL")):
-            return _checked(check_base_url, url, lambda text: self._problems.at("OPENAI_BASE_URL", text)) or ""
+            return _checked(check, params.get("base_url"), lambda text: params.note("base_url", text)) or ""
+        if url := self._variable(variable):
+            return _checked(check, url, lambda text: self._problems.at(variable, text)) or ""
         if target.row.base_url is None:
             params.note_missing("base_url", f"{target.provider}/… needs one, such as http://localhost:8080/v1")
         return target.row.base_url or ""
@@ -196,11 +211,22 @@ def _target(params: Section) -> _Target | None:
             params.note("model", f"unknown provider {shown(provider)}; {suggest(provider, PROVIDERS)}")
         elif row is None or not upstream.strip():
             params.note("model", f"expected a provider and a model, got {shown(model)}: {_MODEL_EXPECTED}")
-        elif "*" in upstream[:-1] or (upstream.endswith("*") and row.protocol != "openai"):
+        elif "*" in upstream[:-1] or (upstream.endswith("*") and row.protocol not in _SERVERS):
             params.note("model", "a * may stand at the end only, and only for a model server, such as openai/*")
         else:
             return _Target(provider, row, upstream)
     return None
+
+
+def _protocol(target: _Target, params: Section) -> Protocol:
+    """What is spoken: chat completions, unless the entry says `api: responses`."""
+    if "api" not in params or target.row.protocol != "openai":
+        return target.row.protocol
+    api = params.get("api")
+    if not isinstance(api, str) or api not in APIS:
+        params.note("api", f"expected {' or '.join(APIS)}, got {shown(api)}")
+        return target.row.protocol
+    return APIS[api]
 
 
 def _check_backoff(params: Section, settings: Mapping[str, Any]) -> None:

@@ -8,7 +8,10 @@ from typing import Final, Literal
 
 import msgspec
 
-Protocol = Literal["openai", "local", "replay"]
+Protocol = Literal["openai", "openai-responses", "anthropic", "local", "replay"]
+"""What a provider is spoken to in."""
+APIS: Final[Mapping[str, Protocol]] = MappingProxyType({"chat": "openai", "responses": "openai-responses"})
+"""The two APIs of OpenAI, by their names in `api`."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -23,6 +26,7 @@ class Provider(msgspec.Struct, frozen=True):
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
         "openai": Provider("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        "anthropic": Provider("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
         "groq": Provider("openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
         "openrouter": Provider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         "together": Provider("openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),

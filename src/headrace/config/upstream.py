@@ -38,10 +38,19 @@ def check_base_url(url: object) -> str:
     if "?" in url or "#" in url:
         raise ValueError("the address ends before ? and #: the path of the endpoint is added to it")
     path = url.rstrip("/")
-    for endpoint in ("/chat/completions", "/completions", "/responses"):
+    for endpoint in ("/chat/completions", "/completions", "/responses", "/messages"):
         if path.endswith(endpoint):
             raise ValueError(f"remove {endpoint}: the path of the endpoint is added to the address")
     return path
+
+
+def check_anthropic_url(url: object) -> str:
+    """The same for a server that speaks Anthropic's Messages: without `/v1`, as Anthropic's own clients take it.
+
+    Raises:
+        ValueError: as `check_base_url`.
+    """
+    return check_base_url(url).removesuffix("/v1")
 
 
 def check_api_key(key: object) -> str:

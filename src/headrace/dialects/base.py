@@ -73,6 +73,8 @@ class Dialect(Protocol):
     """What public ids start with, e.g. `chatcmpl-`."""
     params: str
     """The view parameter letters that this shape knows."""
+    heartbeat: bytes
+    """What shows life between two SSE frames; it is no frame of the view (P14)."""
 
     def parse(self, body: bytes) -> Request:
         """Read a request body.
@@ -87,6 +89,14 @@ class Dialect(Protocol):
 
         Raises:
             BadRequest: as `parse`; at any step.
+        """
+        ...
+
+    def unsaid(self, request: Request) -> Sequence[str]:
+        """Names of what `request`, of this shape, asks for and its fields do not say.
+
+        An upstream of another shape cannot be told of it, so the request is refused. What only concerns the caller
+        and this server (`metadata`, `user`) is not among them.
         """
         ...
 
@@ -108,6 +118,13 @@ class Dialect(Protocol):
 
 
 T = TypeVar("T")
+
+
+def unsupported(field: str, why: str) -> BadRequest:
+    """The caller's error for what the model's server has no words for; it is never silently dropped."""
+    return BadRequest(f"{field} is not supported by this model: {why}", code="unsupported_parameter", param=field)
+
+
 _FIELD = re.compile(r"(?:missing required|unknown) field `(?P<name>[^`]+)`")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 

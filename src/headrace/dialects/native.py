@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from headrace.bodies import LongBody
+from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects import long
 from headrace.dialects.base import check_utf8, read_json
 from headrace.errors import BadRequest, HeadraceError
@@ -32,9 +33,17 @@ class _Part(msgspec.Struct):
     text: str | None = None
 
 
+class _Tool(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] = {}
+    strict: bool | None = None
+
+
 class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
@@ -44,6 +53,7 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,7 +62,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     model: Annotated[str, Meta(min_length=1)]
     messages: Annotated[list[_Message], Meta(min_length=1)]
     settings: _Settings | None = None
-    tools: list[Tool] = []
+    tools: list[_Tool] = []
     metadata: dict[str, str] = {}
     stream: bool | None = None
 
@@ -97,6 +107,7 @@ class Native:
     code = "n"
     prefix = ""
     params = ""
+    heartbeat = HEARTBEAT
 
     def parse(self, body: bytes) -> Request:
         """Read `{model, messages, settings, tools, metadata}`: see `Dialect.parse`."""
@@ -107,6 +118,10 @@ class Native:
     def parse_long(self, body: LongBody) -> long.Steps[Request]:
         """Read a long one in steps: see `Dialect.parse_long`."""
         return long.read(body, _SHAPE, lambda read, messages: _request(read, messages, body))
+
+    def unsaid(self, request: Request) -> tuple[str, ...]:
+        """Nothing: this shape has only what a `Request` has."""
+        return ()
 
     def view(self, params: str) -> NativeView:
         """A new fold; there are no parameters."""
@@ -179,7 +194,7 @@ def _request(read: _Body, messages: Collection[Message], body: bytes | LongBody)
         dialect=Native.name,
         model=read.model,
         messages=messages,
-        tools=tuple(read.tools),
+        tools=tuple(Tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in read.tools),
         settings=Settings(**msgspec.structs.asdict(read.settings or _Settings())),
         stream=bool(read.stream),
         metadata=read.metadata,

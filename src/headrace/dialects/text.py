@@ -8,6 +8,7 @@ but the text of the first choice.
 from __future__ import annotations
 
 from headrace.bodies import LongBody
+from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects.long import Steps
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, Finished, ItemStart, Record, Terminal, TextDelta
@@ -54,6 +55,7 @@ class Text:
     code = "t"
     prefix = ""
     params = ""
+    heartbeat = HEARTBEAT
 
     def parse(self, body: bytes) -> Request:
         """Refuse: no request has this shape."""
@@ -62,6 +64,10 @@ class Text:
     def parse_long(self, body: LongBody) -> Steps[Request]:
         """Refuse likewise."""
         raise BadRequest("Requests cannot be posted as plain text.")
+
+    def unsaid(self, request: Request) -> tuple[str, ...]:
+        """Nothing: no request has this shape."""
+        return ()
 
     def view(self, params: str) -> TextView:
         """A new fold; there are no parameters."""

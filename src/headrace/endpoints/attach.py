@@ -114,7 +114,7 @@ def framing_for(request: Request, dialect: Dialect, id_prefix: str) -> Framing:
         return NDJSON(quote=text)
     if text and not accepts(request, SSE_TYPE):
         return PlainText()
-    return SSE(ids=id_prefix, retry=True, quote=text)
+    return SSE(ids=id_prefix, retry=True, quote=text, heartbeat=dialect.heartbeat)
 
 
 async def read_view(

@@ -45,7 +45,7 @@ def _add(routes: APIRouter, services: Services, path: str, dialect: Dialect) -> 
             with subscription.handing_over():
                 start = await services.engine.first(stream_id)
                 _, at = attach.position(request, dialect, start)
-            framing = SSE(ids=at.prefix, retry=True)
+            framing = SSE(ids=at.prefix, retry=True, heartbeat=dialect.heartbeat)
             return await attach.read_view(services, subscription, framing, dialect, at)
         return await _whole(services, dialect, stream_id, owner)
 

@@ -86,6 +86,7 @@ _SETTINGS: Final[Schema] = _optional(
     {
         "temperature": _number(minimum=0),
         "top_p": _number(minimum=0, maximum=1),
+        "reasoning_effort": STRING,
         "max_tokens": _LIMIT,
         "seed": _INTEGER,
         "n": _LIMIT,
@@ -140,7 +141,12 @@ _NATIVE_REQUEST: Final[Schema] = _object(
     {
         "model": {"type": "string", "minLength": 1, "maxLength": 256},
         "messages": _list(ref("NativeMessage"), minItems=1),
-        "settings": _or_null(_object({**_SETTINGS, "stop": _STOPS}, additionalProperties=False)),
+        "settings": _or_null(
+            _object(
+                {**_SETTINGS, "stop": _STOPS, **_optional({"top_k": {"type": "integer", "minimum": 0}})},
+                additionalProperties=False,
+            )
+        ),
         "tools": _list(ref("NativeTool")),
         "metadata": _TEXTS,
         "stream": _or_null(BOOLEAN),

@@ -73,6 +73,7 @@ class Intake:
                 code="model_not_found",
                 param="model",
             )
+        route.provider.check(asked)
         owner: str = request.scope["headrace.owner"]
         key = await _idempotency_key(request, owner, asked.body)
         model = self._services.model(asked.model)
@@ -100,7 +101,7 @@ class Intake:
         wants_ids = request.headers.get("headrace-ids") == "1" or request.query_params.get("ids") == "1"
         stream = StreamResponse(
             Reader(started.subscription, self._dialect, cursor),
-            SSE(ids=cursor.prefix if wants_ids else None),
+            SSE(ids=cursor.prefix if wants_ids else None, heartbeat=self._dialect.heartbeat),
             self._services.heartbeats,
             headers=headers,
             hold=self._services.config.header_hold,

@@ -178,6 +178,7 @@ class Engine:
             params=request.params,
             input_tokens=input_tokens_of(request),
             meta=request.metadata,
+            echo=request.echo,
         )
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
         relay = Relay(job, lease, self._store, self._clock, slot, measurement)

