@@ -182,6 +182,7 @@ ROUTES = {
     "/v1/streams/{stream_id}/cancel": {"post"},
     "/stream": {"get"},
     "/v1/models": {"get"},
+    "/v1/streams/{stream_id}/token": {"post"},
     "/v1/models/{name}": {"get"},
     "/health": {"get"},
     "/health/ready": {"get"},

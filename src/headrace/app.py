@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, components, health, metrics, models, prompt, streams
+from headrace.endpoints import completions, components, health, metrics, models, prompt, streams, tokens
 from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import Guard
 from headrace.endpoints.handover import ANSWERED, Handover
@@ -32,6 +32,7 @@ from headrace.engine.observer import Source
 from headrace.engine.order import Route
 from headrace.errors import HeadraceError, InternalError, MethodNotAllowed, NotFound
 from headrace.policy.auth import Access
+from headrace.policy.read_token import ReadTokens
 from headrace.providers import Factory, Provider
 from headrace.providers import create as create_provider
 from headrace.stores.base import StreamStore
@@ -156,13 +157,17 @@ def create_app(
         telemetry=_NO_TELEMETRY,
     )
     app.asks_for_keys = bool(config.api_keys)
-    _add_routes(app, services)
-    return Envelope(_with_cors(Guard(Handover(app, _defect), services.access), config), measured.responded)
+    read_tokens = ReadTokens(config.secret)
+    modules = (completions, streams, prompt, models, health, metrics)
+    _add_routes(
+        app, [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
+    )
+    guard = Guard(Handover(app, _defect), services.access, read_tokens, engine, clock.wall)
+    return Envelope(_with_cors(guard, config), measured.responded)
 
 
-def _add_routes(app: FastAPI, services: Services) -> None:
+def _add_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Every route, and the one form of every error."""
-    routers = [module.router(services) for module in (completions, streams, prompt, models, health, metrics)]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

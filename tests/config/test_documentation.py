@@ -9,7 +9,7 @@ import yaml
 
 from headrace.config import PROVIDERS, CallSettings, Config, load
 from headrace.config.conversion import convert, scalar_types
-from headrace.config.loader import FILE_KEYS, LISTS
+from headrace.config.loader import ACCESS, FILE_KEYS
 from headrace.errors import ConfigError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -24,6 +24,7 @@ TYPES: dict[str, Any] = {
     "flag": lambda value: isinstance(value, bool),
     "disconnect policy": lambda value: value is None,
     "list": lambda value: value == (),
+    "text": lambda value: value is None,
 }
 
 
@@ -41,7 +42,7 @@ def test_every_key_is_listed_with_its_default_and_variable(key: str):
 
 
 def test_no_other_key_is_listed():
-    params = {"model", "api_key", "base_url", "headers", "stream", "speed"}
+    params = {"model", "api", "api_key", "base_url", "headers", "stream", "speed"}
     assert set(ROWS) == {*FILE_KEYS, *params} - {"model_list"}
 
 
@@ -63,7 +64,7 @@ def test_the_example_has_every_key_and_shows_the_defaults(tmp_path: Path):
     file.write_text(BLOCKS[0][1])
     config = load(file, {"OPENAI_API_KEY": "sk-1", "ALICE_KEY": "sk-a", "BOB_KEY": "sk-b"})
     assert list(yaml.safe_load(text)) and set(yaml.safe_load(text)) == set(FILE_KEYS)
-    for key in set(FILE_KEYS) - {"model_list", *LISTS}:
+    for key in set(FILE_KEYS) - {"model_list", *ACCESS}:
         assert getattr(config, key) == getattr(Config(), key)
     assert config.model_names == ("gpt-4o-mini", "house-model", "smollm2-135m")
     config.check_access()

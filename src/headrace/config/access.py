@@ -1,4 +1,4 @@
-"""The lists that decide who may call: `api_keys`, `cors_origins`, `allowed_hosts`."""
+"""What decides who may call: `api_keys`, `cors_origins`, `allowed_hosts`, `secret`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from headrace.config.secret import Secret
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _KEY = re.compile(r"[!-~]+")
+# 128 bits in base64 are 22 characters.
+_SHORTEST_SECRET = 22
 
 
-class AccessLists:
-    """Reads the three lists; the place of a problem is the file's path, or the variable if `source` names one."""
+class AccessReader:
+    """Reads the lists and the secret; a problem is in the file, or in the variable if `source` names one."""
 
     def __init__(self, problems: Problems, source: str | None = None) -> None:
         self._problems = problems
@@ -47,6 +49,14 @@ class AccessLists:
     def allowed_hosts(self, value: object) -> tuple[str, ...]:
         """Host names without scheme and port, lower-case."""
         return self._strings("allowed_hosts", value, _host)
+
+    def secret(self, value: object) -> Secret | None:
+        """What tokens are signed with; spaces around it are not part of it."""
+        text = value.strip() if isinstance(value, str) else ""
+        if _KEY.fullmatch(text) and len(text) >= _SHORTEST_SECRET:
+            return Secret(text)
+        self._note(("secret",), f"expected at least {_SHORTEST_SECRET} visible ASCII characters without spaces, quoted")
+        return None
 
     def _strings(self, key: str, value: object, read: Callable[[object], str]) -> tuple[str, ...]:
         found: list[str] = []

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from headrace.config import environment, yaml_source
-from headrace.config.access import AccessLists
+from headrace.config.access import AccessReader
 from headrace.config.conversion import convert, scalar_types
 from headrace.config.models import ModelReader
 from headrace.config.problems import Places, Problems, suggest
 from headrace.config.schema import CallSettings, Config
 from headrace.config.section import Keys, Section
 
-LISTS: Final = ("api_keys", "cors_origins", "allowed_hosts")
+ACCESS: Final = ("api_keys", "cors_origins", "allowed_hosts", "secret")
+"""What `AccessReader` reads."""
 _DEFAULTS: Final = Config()
-FILE_KEYS: Final = ("model_list", *scalar_types(Config), *LISTS)
+FILE_KEYS: Final = ("model_list", *scalar_types(Config), *ACCESS)
 _TOP_LEVEL = "Headrace's settings stand at the top level"
 _IN_FILE: Final = Keys(
     FILE_KEYS,
@@ -49,10 +50,10 @@ def load(path: str | Path | None, environ: Mapping[str, str], overrides: Mapping
     section = Section({} if data is None else data, (), _IN_FILE, problems)
     values: dict[str, Any] = section.scalars(scalar_types(Config))
     found = environment.settings(environ, FILE_KEYS[1:], problems)
-    outside = {key: (environment.variable(key), value) for key, value in found.items() if key not in LISTS}
+    outside = {key: (environment.variable(key), value) for key, value in found.items() if key not in ACCESS}
     outside |= {key: (_option(key), value) for key, value in (overrides or {}).items() if value is not None}
     values |= _converted(outside, problems)
-    values |= _lists(section, found, problems)
+    values |= _access(section, found, problems)
     for given, text in _contradictions(values):
         if given in outside:
             problems.at(outside[given][0], text)
@@ -89,13 +90,13 @@ def _converted(outside: Mapping[str, tuple[str, object]], problems: Problems) ->
     return values
 
 
-def _lists(section: Section, found: Mapping[str, str], problems: Problems) -> dict[str, object]:
+def _access(section: Section, found: Mapping[str, str], problems: Problems) -> dict[str, object]:
     values: dict[str, object] = {}
-    for key in LISTS:
+    for key in ACCESS:
         if key in section:
-            values[key] = getattr(AccessLists(problems), key)(section.get(key))
+            values[key] = getattr(AccessReader(problems), key)(section.get(key))
         if key in found:
-            values[key] = getattr(AccessLists(problems, environment.variable(key)), key)(found[key])
+            values[key] = getattr(AccessReader(problems, environment.variable(key)), key)(found[key])
     return values
 
 

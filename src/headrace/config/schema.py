@@ -148,6 +148,7 @@ class Config(CallSettings, frozen=True, kw_only=True):
 
     api_keys: tuple[ApiKey, ...] = ()
     no_auth: Flag = False
+    secret: Secret | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
 

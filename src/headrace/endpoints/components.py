@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from headrace.policy.read_token import LONGEST_TTL
+
 Schema = dict[str, Any]
 
 STRING: Final[Schema] = {"type": "string"}
@@ -236,6 +238,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         "idempotency_key",
         additionalProperties=False,
+    ),
+    "ReadTokenRequest": _object(
+        {"mode": {"const": "read"}, "ttl_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_TTL}},
+        additionalProperties=False,
+    ),
+    "ReadToken": _object(
+        {"token": STRING, "mode": {"const": "read"}, "expires_at": _INTEGER, "url": STRING},
+        *("token", "mode", "expires_at", "url"),
     ),
     "Model": _MODEL,
     "ModelList": _object({"object": {"const": "list"}, "data": _list(ref("Model"))}, "object", "data"),

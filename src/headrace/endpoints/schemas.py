@@ -161,6 +161,9 @@ STOP_BY_KEY: Final = _operation(
     *("404", "413", "415"),
     body="CancelByKey",
 )
+TOKEN_FOR_READING: Final = _operation(
+    {"200": _reply("The token.", "ReadToken")}, *("404", "413", "415"), body="ReadTokenRequest"
+)
 EVENTS: Final = _operation(
     {"200": _reply("The stream.", None, _SSE, _NDJSON, _TEXT, headers=_OF_A_STREAM), "204": _NOTHING_MORE},
     *_READING,

@@ -252,6 +252,10 @@ class Engine:
             raise NotFound(f"There is no stream {stream_id}.")
         return info
 
+    async def owner(self, stream_id: str) -> str:
+        """Whose stream it is. Raises `NotFound`."""
+        return (await self._store.status(stream_id)).owner
+
     @property
     def load(self) -> Load:
         """What runs on this node now."""
