@@ -26,6 +26,7 @@ from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter
 from headrace.engine.subscription import Subscription
+from headrace.engine.unstored import Unstored
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
@@ -42,6 +43,9 @@ under the 30 s after which Kubernetes kills (P11)."""
 
 TIDYING = 1.0
 """Seconds until the store is asked again whether there is something to tidy."""
+
+SWEEPING = 1.0
+"""Seconds between two looks at the streams that are not to be stored."""
 
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
@@ -78,6 +82,7 @@ class Engine:
         self._running = RunningStreams(config.max_running_per_key)
         self._readers = Readers(config.max_readers_per_stream)
         self._claims = Claims(store)
+        self._unstored = Unstored(store, self._claims, self._readers, clock)
         self._observer = Observers(observers)
         self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
         self._draining = False
@@ -86,17 +91,22 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """The engine's life: all tasks run inside, and every stream has its terminal record when it ends."""
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            tasks.start_soon(self._serve_cancellations)
-            tasks.start_soon(self._renew_leases)
-            tasks.start_soon(self._watch_deadlines)
-            tasks.start_soon(self._tidy)
-            try:
-                yield
-            finally:
-                self._tasks = None
-                tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._serve_cancellations)
+                tasks.start_soon(self._renew_leases)
+                tasks.start_soon(self._watch_deadlines)
+                tasks.start_soon(self._tidy)
+                tasks.start_soon(self._sweep)
+                try:
+                    yield
+                finally:
+                    self._tasks = None
+                    tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._unstored.clear()
 
     @property
     def accepting(self) -> bool:
@@ -191,6 +201,8 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._store.delete(stream_id)
             raise
+        if not request.stored:
+            self._unstored.add(stream_id, order.policy, order.key)
         return relay
 
     async def _run(self, relay: Relay, order: Order) -> None:
@@ -206,6 +218,7 @@ class Engine:
                 if order.key is not None:
                     await self._settle(relay, order.key)
                 await self._reporter.tell(relay, order.request_id)
+            self._unstored.ended(relay.id)
 
     async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
         """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
@@ -224,6 +237,7 @@ class Engine:
             self._readers.leave(stream_id)
             if relay is not None:
                 relay.detach(subscription)
+            self._unstored.left(stream_id)
 
         def resumed() -> None:
             if relay is not None and relay.terminal is None:
@@ -367,6 +381,12 @@ class Engine:
                     relay.fail(error)
                 except HeadraceError as error:
                     log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)
+
+    async def _sweep(self) -> None:
+        """One look at all streams that are not to be stored."""
+        while True:
+            await self._clock.sleep(SWEEPING)
+            await self._unstored.sweep()
 
     async def _tidy(self) -> None:
         """Let the store do what can wait, a piece at a time: everybody else has a turn between two."""
