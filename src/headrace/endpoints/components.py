@@ -204,10 +204,23 @@ _STREAM_FIELDS: Final[Schema] = _ROW_FIELDS | {
     "error": OBJECT,
     "cancelled_by": STRING,
 }
-_MODEL: Final[Schema] = _object(
-    {"id": STRING, "object": {"const": "model"}, "created": _COUNT, "owned_by": STRING},
-    *("id", "object", "created", "owned_by"),
-)
+_MODEL_FIELDS: Final[Schema] = {
+    "id": STRING,
+    "object": {"const": "model"},
+    "created": _COUNT,
+    "owned_by": STRING,
+    "type": {"const": "model"},
+    "display_name": STRING,
+    "created_at": {"type": "string", "format": "date-time"},
+    "lifecycle": {"const": "active"},
+}
+_MODEL_LIST_FIELDS: Final[Schema] = {
+    "object": {"const": "list"},
+    "data": _list(ref("Model")),
+    "first_id": _or_null(STRING),
+    "last_id": _or_null(STRING),
+    "has_more": {"const": False},
+}
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Error": _ERROR,
@@ -237,7 +250,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "idempotency_key",
         additionalProperties=False,
     ),
-    "Model": _MODEL,
-    "ModelList": _object({"object": {"const": "list"}, "data": _list(ref("Model"))}, "object", "data"),
+    "Model": _object(_MODEL_FIELDS, *_MODEL_FIELDS, description="What OpenAI and what Anthropic say of a model."),
+    "ModelList": _object(_MODEL_LIST_FIELDS, *_MODEL_LIST_FIELDS),
     "Health": _object({"status": STRING}, "status"),
 }
