@@ -5,6 +5,7 @@ What a long body has is refused as in a short one; of several mistakes, another 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -44,8 +45,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Decodes one message."""
     run: Callable[[bytes | Raw], list[Any]]
     """Decodes a list of them."""
-    made: Callable[[int, Any], Message]
-    """The message that a decoded one is, by its index."""
+    made: Callable[[int, Any], Sequence[Message]]
+    """The messages that a decoded one is, by its index."""
 
 
 def too_long(name: str) -> BadRequest:
@@ -65,7 +66,7 @@ def read(body: LongBody, shape: Shape, request_of: Callable[[Any, Collection[Mes
     decoded = read_json(shape.body if given is None else shape.rest, text)
     messages: Collection[Message]
     if given is None:
-        messages = tuple(shape.made(index, message) for index, message in enumerate(decoded.messages))
+        messages = tuple(_made(shape, 0, decoded.messages))
         yield messages
     else:
         length = 0
@@ -109,8 +110,12 @@ def _batches(cut: Cut, shape: Shape) -> Iterator[list[Message]]:
                 read_json(shape.message, element, f"{MESSAGES}[{number}]")
                 for number, element in enumerate(elements, index)
             ]
-        yield [shape.made(number, message) for number, message in enumerate(decoded, index)]
+        yield list(_made(shape, index, decoded))
         index += len(decoded)
+
+
+def _made(shape: Shape, first: int, decoded: Iterable[Any]) -> Iterator[Message]:
+    return itertools.chain.from_iterable(shape.made(index, message) for index, message in enumerate(decoded, first))
 
 
 def _metadata(body: LongBody, given: Mapping[str, str]) -> dict[str, str]:
