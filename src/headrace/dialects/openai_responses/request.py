@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -90,7 +89,7 @@ def parse(body: bytes) -> Request:
 
 def parse_long(body: LongBody) -> long.Steps[Request]:
     """Read a long one in steps: see `Dialect.parse_long`."""
-    shape = msgspec.structs.replace(_SHAPE, made=partial(items.turn, body))
+    shape = msgspec.structs.replace(_SHAPE, made=lambda index, item: (items.turn(body, index, item),))
     return long.read(body, shape, lambda read, messages: _request(read, messages, body))
 
 
@@ -182,7 +181,7 @@ _SHAPE = long.Shape(
     fields=frozenset(_Body.__struct_fields__),
     message=msgspec.json.Decoder(Raw).decode,
     run=msgspec.json.Decoder(list[Raw]).decode,
-    made=partial(items.turn, b""),
+    made=lambda index, item: (items.turn(b"", index, item),),
     name="input",
     turns=_turns,
 )
