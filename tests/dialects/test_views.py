@@ -210,7 +210,7 @@ def test_a_failure_is_an_error_frame_with_its_own_code_and_advice():
 
 
 def test_no_two_shapes_share_a_name_a_cursor_letter_or_a_prefix():
-    assert len(BY_CODE) == len(DIALECTS) == 4
+    assert len(BY_CODE) == len(DIALECTS) == 5
     assert all(len(code) == 1 for code in BY_CODE)
     assert all(BY_CODE[dialect.code] is DIALECTS[dialect.name] for dialect in DIALECTS.values())
 

@@ -12,6 +12,7 @@ import anyio.abc
 import anyio.lowlevel
 import msgspec
 
+from headrace.bodies import Body
 from headrace.config import Config
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
@@ -25,10 +26,10 @@ from headrace.engine.patience import wait_within
 from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter
-from headrace.engine.subscription import Subscription
+from headrace.engine.subscription import BATCH, Subscription
 from headrace.engine.unstored import Unstored
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
-from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
+from headrace.events import Answer, Cancelled, Failed, Record, StepStart, StreamStart
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
 from headrace.transforms.estimate import input_tokens_of
 
@@ -291,6 +292,17 @@ class Engine:
         if not isinstance(start, StreamStart):
             raise NotFound(f"There is no stream {stream_id}.")
         return start
+
+    async def beginning(self, stream_id: str) -> Record | None:
+        """The record in which the first model server began to answer; None where none has."""
+        for record in await self._store.read(stream_id, -1, BATCH):
+            if any(isinstance(event, StepStart) for event in record.events):
+                return record
+        return None
+
+    async def request(self, stream_id: str) -> Body:
+        """The request as its caller sent it; empty for a stream that is not to be stored."""
+        return await self._store.request(stream_id)
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
