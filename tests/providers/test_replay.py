@@ -288,7 +288,11 @@ STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","mo
         ("a.ndjson", b'{"seq":-1,"at_ms":0,"events":[]}\n', "line 1: not a record"),
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[{"type":"failed","code":"c","message":"m","status":200}]}', "400"),
         ("a.ndjson", STEPPED + b'"raw":{"choices":[7]}}\n', "line 1: its raw frame is none that openai.chat keeps"),
-        ("a.ndjson", STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}', "none that openai.chat keeps"),
+        (
+            "a.ndjson",
+            STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}',
+            "none that openai.chat keeps",
+        ),
         (
             "a.ndjson",
             STEPPED.replace(b"openai.chat", b"openai.responses") + b'"raw":{"type":"response.completed"}}',
