@@ -13,9 +13,11 @@ from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects.long import Steps
 from headrace.dialects.openai_errors import error_body
 from headrace.dialects.openai_responses import request as _request
-from headrace.dialects.openai_responses.answer import input_items, output_items, response_object
+from headrace.dialects.openai_responses import writing as _writing
+from headrace.dialects.openai_responses.answer import chunks_of, input_items, output_items, response_object
+from headrace.dialects.openai_responses.decoder import ResponsesDecoder
 from headrace.dialects.openai_responses.view import ResponsesView
-from headrace.dialects.openai_responses.wire import NAME, PREFIX
+from headrace.dialects.openai_responses.wire import NAME, PREFIX, is_kept_frame
 from headrace.errors import HeadraceError
 from headrace.events import Answer, Terminal
 from headrace.messages import Request
@@ -59,4 +61,18 @@ class OpenAIResponses:
         return error_body(error, partial)
 
 
-__all__ = ["NAME", "OpenAIResponses", "input_items", "output_items", "response_object"]
+write_request = _writing.write
+write_long_request = _writing.write_long
+
+__all__ = [
+    "NAME",
+    "OpenAIResponses",
+    "ResponsesDecoder",
+    "chunks_of",
+    "input_items",
+    "is_kept_frame",
+    "output_items",
+    "response_object",
+    "write_long_request",
+    "write_request",
+]

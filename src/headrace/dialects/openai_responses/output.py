@@ -21,7 +21,7 @@ _decode_logprobs = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
-class _Words(msgspec.Struct, frozen=True):
+class Words(msgspec.Struct, frozen=True):
     """What one kind of part is called."""
 
     type: str
@@ -38,18 +38,18 @@ class _Words(msgspec.Struct, frozen=True):
     """The list of the item that it is in."""
 
 
-TEXT = _Words("output_text", "response.output_text", "text", "content_index", "response.content_part", "content")
-REFUSAL = _Words("refusal", "response.refusal", "refusal", "content_index", "response.content_part", "content")
-THOUGHT = _Words(
+TEXT = Words("output_text", "response.output_text", "text", "content_index", "response.content_part", "content")
+REFUSAL = Words("refusal", "response.refusal", "refusal", "content_index", "response.content_part", "content")
+THOUGHT = Words(
     "reasoning_text", "response.reasoning_text", "text", "content_index", "response.content_part", "content"
 )
-SUMMARY = _Words(
+SUMMARY = Words(
     *("summary_text", "response.reasoning_summary_text", "text", "summary_index"),
     *("response.reasoning_summary_part", "summary"),
 )
-ARGUMENTS = _Words("", "response.function_call_arguments", "arguments", "", "", "")
+ARGUMENTS = Words("", "response.function_call_arguments", "arguments", "", "", "")
 
-WORDS: dict[ItemKind, _Words] = {"text": TEXT, "refusal": REFUSAL, "reasoning": SUMMARY, "tool_call": ARGUMENTS}
+WORDS: dict[ItemKind, Words] = {"text": TEXT, "refusal": REFUSAL, "reasoning": SUMMARY, "tool_call": ARGUMENTS}
 """By what the log calls it; the other kinds have no word here."""
 
 
@@ -58,7 +58,7 @@ class Part:
 
     __slots__ = ("begun", "ending", "index", "item", "logprobs", "open", "opening", "pieces", "type", "words")
 
-    def __init__(self, item: OutputItem, words: _Words, index: int = 0) -> None:
+    def __init__(self, item: OutputItem, words: Words, index: int = 0) -> None:
         self.item = item
         self.words = words
         self.index = index

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from headrace.codecs import NOT_JSON
+
 NAME = "openai.responses"
 PREFIX = "resp_"
 ENDS = ("response.completed", "response.incomplete")
@@ -62,6 +64,44 @@ read_delta = msgspec.json.Decoder(AnyDelta).decode
 """A frame that adds to a part and says nothing else. Raises `codecs.NOT_JSON` for any other."""
 
 
+class CachedDetails(msgspec.Struct, gc=False):
+    """The part of `input_tokens_details` that the event model knows."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class ReasoningDetails(msgspec.Struct, gc=False):
+    """The part of `output_tokens_details` that the event model knows."""
+
+    reasoning_tokens: int | None = None
+
+
+class UsageBlock(msgspec.Struct, gc=False):
+    """Token counts; cached ones are part of the input's, reasoning of the output's."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: CachedDetails | None = None
+    output_tokens_details: ReasoningDetails | None = None
+
+
+class Details(msgspec.Struct, gc=False):
+    """Why an answer is incomplete."""
+
+    reason: str | None = None
+
+
+class Response(msgspec.Struct, gc=False):
+    """What a decoder reads of a response object."""
+
+    id: str | None = None
+    model: str | None = None
+    usage: UsageBlock | None = None
+    incomplete_details: Details | None = None
+    output: list[dict[str, Any]] | None = None
+
+
 class RawFrame(msgspec.Struct, gc=False):
     """Any frame, as far as it says where it belongs."""
 
@@ -72,8 +112,11 @@ class RawFrame(msgspec.Struct, gc=False):
     summary_index: int | None = None
     item: dict[str, Any] | None = None
     part: dict[str, Any] | None = None
-    response: dict[str, Raw] | None = None
-    delta: Raw = NULL
+    response: Response | None = None
+    delta: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    arguments: str | None = None
 
     @property
     def index(self) -> int:
@@ -81,5 +124,38 @@ class RawFrame(msgspec.Struct, gc=False):
         return (self.content_index if self.summary_index is None else self.summary_index) or 0
 
 
-read_frame = msgspec.json.Decoder(RawFrame).decode
-"""Any frame. Raises `codecs.NOT_JSON`."""
+class _Typed(msgspec.Struct, gc=False):
+    type: str
+
+
+_MODELLED = (
+    *("response.output_item.", "response.content_part.", "response.output_text.", "response.refusal."),
+    *("response.reasoning_", "response.function_call_arguments.", "response.created", *ENDS),
+)
+"""How types begin whose frames must have the fields above as they are there."""
+_frame = msgspec.json.Decoder(RawFrame).decode
+_typed = msgspec.json.Decoder(_Typed).decode
+
+
+def read_frame(data: bytes | Raw) -> RawFrame:
+    """Any frame.
+
+    Raises:
+        codecs.NOT_JSON: it is none, or one that must be understood and is not.
+    """
+    try:
+        return _frame(data)
+    except msgspec.ValidationError:
+        frame = RawFrame(_typed(data).type)
+        if frame.type.startswith(_MODELLED):
+            raise
+        return frame
+
+
+def is_kept_frame(raw: Raw) -> bool:
+    """Whether a record's raw frame is one that the decoder keeps: folds take it apart without asking again."""
+    try:
+        frame = read_frame(raw)
+    except NOT_JSON:
+        return False
+    return frame.type not in ENDS or frame.response is not None
