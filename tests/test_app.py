@@ -16,6 +16,7 @@ from headrace.app import Providers, create_app
 from headrace.config import ApiKey, Config, Model, Secret
 from headrace.dialects import native
 from headrace.dialects.openai_chat import request as chat_request
+from headrace.dialects.openai_chat.message import MessageFields
 from headrace.endpoints import components, streams
 from headrace.errors import ConfigError, UpstreamIncomplete
 from headrace.events import Failed
@@ -221,7 +222,7 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
     in_each_role = [role["properties"] for role in components.SCHEMAS["ChatMessage"]["anyOf"]]
     for documented, read in (
         (properties("ChatRequest"), chat_request._Body),
-        *((each, chat_request._Message) for each in in_each_role),
+        *((each, MessageFields) for each in in_each_role),
         (properties("NativeRequest"), native._Body),
         (properties("NativeRequest")["settings"]["properties"], native._Settings),
         (properties("NativeMessage"), native._Message),

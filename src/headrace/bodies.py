@@ -103,6 +103,17 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         self._made[name] = (before + first, *rest)
         return name
 
+    def joined(self, texts: Sequence[str], between: str) -> str:
+        """A stand-in for several strings in one; `between` is ASCII, and stands for nothing."""
+        name = f"{self.mark.decode()}joined.{len(self._made)}"
+        pieces = [piece for text in texts for piece in (_escaped(between), *self._literal(text))]
+        self._made[name] = pieces[1:]
+        return name
+
+    def _literal(self, text: str) -> Sequence[bytes]:
+        """What is between the quotes of a string."""
+        return self.literals.get(text) or (_escaped(text),)
+
     def sample(self, text: str) -> tuple[str, int]:
         """What a string stands for, or the beginning of it, and about how many characters the whole has."""
         literal = self.literals.get(text)
@@ -114,6 +125,10 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         begun = list(_first(literal, _MOST_OF_A_TEXT))
         text = "".join(_text_of(b'"%b"' % piece) for piece in begun)
         return text, len(text) * sum(map(len, literal)) // sum(map(len, begun))
+
+
+def _escaped(text: str) -> bytes:
+    return msgspec.json.encode(text)[1:-1]
 
 
 def _first(parts: Sequence[bytes], size: int) -> Iterator[bytes]:

@@ -35,18 +35,36 @@ anything: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=8,
 )
-parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts}) | st.fixed_dictionaries(
-    {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": texts})}
+bytes_in_base64 = st.sampled_from(["AA", "iVBORw0KGgo/" * 9])
+addresses = bytes_in_base64.map(lambda data: f"data:image/png;base64,{data}") | st.just("https://example.org/a.png")
+text_parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts})
+chat_parts = (
+    text_parts
+    | st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, addresses)
+    | st.builds(lambda data: {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "file", "file": {"file_data": data}}, addresses | bytes_in_base64)
 )
-contents = texts | st.lists(parts, max_size=4)
+native_parts = (
+    text_parts
+    | st.builds(lambda text: {"type": "reasoning", "text": text}, texts)
+    | st.builds(lambda url: {"type": "image", "url": url}, addresses)
+    | st.builds(lambda data: {"type": "image", "data": data, "media_type": "image/png"}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "file", "data": data, "media_type": "application/pdf"}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "audio", "data": data, "format": "wav"}, bytes_in_base64)
+    | st.builds(lambda text: {"type": "vendors", "text": text}, texts)
+)
 roles = st.sampled_from(["system", "user", "assistant", "tool"])
 calls = st.lists(
     st.fixed_dictionaries({"id": texts, "function": st.fixed_dictionaries({"name": texts, "arguments": texts})}),
     max_size=2,
 )
-messages = st.fixed_dictionaries({"role": roles, "content": contents}, optional={"name": texts})
+messages = st.fixed_dictionaries(
+    {"role": roles, "content": texts | st.lists(native_parts, max_size=4)},
+    optional={"name": texts, "call_id": st.just("c"), "is_error": st.booleans()},
+)
 chat_messages = st.fixed_dictionaries(
-    {"role": roles, "content": contents}, optional={"name": texts, "tool_calls": calls}
+    {"role": roles, "content": texts | st.lists(chat_parts, max_size=4)},
+    optional={"name": texts, "tool_calls": calls, "reasoning": texts, "reasoning_content": texts, "refusal": texts},
 )
 tool = st.fixed_dictionaries(
     {"name": texts, "description": texts, "parameters": st.dictionaries(texts, anything, max_size=3)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 Schema = dict[str, Any]
@@ -48,11 +49,29 @@ def _optional(properties: Schema) -> Schema:
     return {name: _or_null(schema) for name, schema in properties.items()}
 
 
+_WORDS: Final[Schema] = {"type": "string", "minLength": 1}
+_CHAT_IMAGE: Final[Schema] = {
+    "anyOf": [_WORDS, _object({"url": _WORDS, "detail": {"type": ["string", "null"]}}, "url")]
+}
+_CHAT_FILE: Final[Schema] = _object(
+    _optional({"file_data": _WORDS, "file_id": _WORDS, "filename": STRING}),
+    anyOf=[_object({"file_data": STRING}, "file_data"), _object({"file_id": STRING}, "file_id")],
+)
+_CHAT_PARTS: Final[Schema] = {
+    "text": {"text": STRING},
+    "refusal": {"refusal": STRING},
+    "image_url": {"image_url": _CHAT_IMAGE},
+    "input_audio": {"input_audio": _object({"data": _WORDS, "format": _WORDS}, "data", "format")},
+    "file": {"file": _CHAT_FILE},
+}
 _PART: Final[Schema] = {
-    "description": "A piece of a message: text, or what the model server takes besides, as it is.",
+    "description": "A piece of a message: OpenAI's, or what the model server takes besides, as it is.",
     "anyOf": [
-        _object({"type": {"const": "text"}, "text": STRING}, "type", "text"),
-        _object({"type": {"type": "string", "not": {"const": "text"}}, "text": _or_null(STRING)}, "type"),
+        *(
+            _object({"type": {"const": kind}, **fields, "text": fields.get("text", _or_null(STRING))}, "type", *fields)
+            for kind, fields in _CHAT_PARTS.items()
+        ),
+        _object({"type": {"type": "string", "not": {"enum": list(_CHAT_PARTS)}}, "text": _or_null(STRING)}, "type"),
     ],
 }
 _CONTENT: Final[Schema] = {"description": "Text, or a list of parts.", "anyOf": [STRING, _list(ref("Part"))]}
@@ -68,9 +87,11 @@ _CHAT_TOOL: Final[Schema] = {
         _object({"type": {"type": "string", "not": {"const": "function"}}, "function": _or_null(_FUNCTION)}, "type"),
     ]
 }
-_CHAT_MESSAGE_FIELDS: Final[Schema] = _optional(
-    {"name": STRING, "tool_calls": _list(_CHAT_CALL), "tool_call_id": STRING}
-)
+_VENDORS: Final[Schema] = {"description": "As the model's own server takes it."}
+_CHAT_MESSAGE_FIELDS: Final[Schema] = {
+    **_optional({"name": STRING, "tool_calls": _list(_CHAT_CALL), "tool_call_id": STRING, "refusal": STRING}),
+    **dict.fromkeys(("reasoning_content", "reasoning", "audio", "function_call"), _VENDORS),
+}
 _CHAT_MESSAGE: Final[Schema] = {
     "anyOf": [
         _object(
@@ -113,6 +134,7 @@ _CHAT_REQUEST: Final[Schema] = _object(
                 "tools": _list(ref("ChatTool")),
                 "metadata": _TEXTS,
                 "max_completion_tokens": _LIMIT,
+                "top_k": _INTEGER,
                 "stop": {"anyOf": [STRING, _STOPS]},
             }
         ),
@@ -123,13 +145,35 @@ _CHAT_REQUEST: Final[Schema] = _object(
     **{"not": {"required": ["api_key"]}},
 )
 _NATIVE_CALL: Final[Schema] = _object({"id": STRING, "name": STRING, "arguments": STRING}, "id", "name", "arguments")
+_MEDIA: Final = ({"url": _WORDS}, {"data": _WORDS, "media_type": _WORDS}, {"file_id": _WORDS})
+"""Where the bytes are; the media type may be said in any case."""
+_NATIVE_PARTS: Final[Sequence[tuple[str, Schema, Schema]]] = (
+    ("text", {"text": STRING}, {}),
+    ("refusal", {"text": STRING}, {}),
+    ("reasoning", {"text": STRING}, {"signature": STRING}),
+    ("redacted", {"signature": _WORDS}, {}),
+    *(("image", where, {"media_type": _WORDS, "detail": STRING}) for where in _MEDIA),
+    ("audio", {"data": _WORDS, "format": _WORDS}, {}),
+    *(("file", where, {"media_type": _WORDS, "name": STRING}) for where in _MEDIA),
+)
+_NATIVE_PART: Final[Schema] = {
+    "description": "A piece of a message; one of another type is in the form of the model's own server.",
+    "anyOf": [
+        *(
+            _object({"type": {"const": kind}} | optional | fields, "type", *fields, additionalProperties=False)
+            for kind, fields, optional in _NATIVE_PARTS
+        ),
+        _object({"type": {"type": "string", "not": {"enum": sorted({kind for kind, _, _ in _NATIVE_PARTS})}}}, "type"),
+    ],
+}
 _NATIVE_MESSAGE: Final[Schema] = _object(
     {
         "role": {"enum": list(_ROLES)},
-        "content": _CONTENT,
+        "content": {"description": "Text, or a list of parts.", "anyOf": [STRING, _list(ref("NativePart"))]},
         "name": _or_null(STRING),
         "tool_calls": _list(_NATIVE_CALL),
         "call_id": _or_null(STRING),
+        "is_error": {"type": "boolean", "description": "Of a tool's result: whether the tool failed."},
     },
     "role",
     additionalProperties=False,
@@ -216,6 +260,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "ChatTool": _CHAT_TOOL,
     "ChatRequest": _CHAT_REQUEST,
     "ChatCompletion": _CHAT_COMPLETION,
+    "NativePart": _NATIVE_PART,
     "NativeMessage": _NATIVE_MESSAGE,
     "NativeTool": _NATIVE_TOOL,
     "NativeRequest": _NATIVE_REQUEST,
