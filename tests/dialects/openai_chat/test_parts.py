@@ -117,6 +117,7 @@ def test_all_words_are_the_default_of_top_k(given: int | None, expected: int | N
     assert read({"role": "user", "content": "Hi"}, top_k=given).settings.top_k == expected
 
 
+@pytest.mark.promise("P17")
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
@@ -206,7 +207,7 @@ PICTURE = Part("image", media=Media(url="https://example.org/a.png"))
 SHOWN = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
 
 
-@pytest.mark.promise("P18")
+@pytest.mark.promise("P17", "P18")
 def test_what_a_tool_shows_comes_after_the_last_result_of_the_turn():
     def result(call: str, *parts: Part) -> Message:
         return Message("tool", parts, call_id=call)
