@@ -98,7 +98,7 @@ import sys, msgspec
 from headrace.dialects import DIALECTS
 from headrace.events import Record
 records = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Record])
-for name, params in (("native", ""), ("openai.chat", ""), ("openai.chat", "u"), ("text", "")):
+for name, params in (("native", ""), ("openai.chat", ""), ("openai.chat", "u"), ("openai.responses", ""), ("text", "")):
     view = DIALECTS[name].view(params)
     for record in records:
         for frame in view.fold(record):
@@ -139,7 +139,7 @@ def test_a_json_frame_is_one_line_of_valid_utf8_and_json(dialect: str, params: s
             assert data and b"\n" not in data and b"\r" not in data
             assert data == b"[DONE]" or isinstance(json.loads(data.decode("utf-8")), dict)
             assert view.size(frame) == 1
-            assert view.event(frame) is None
+            assert view.event(frame) == (json.loads(data)["type"] if dialect == "openai.responses" else None)
 
 
 @pytest.mark.promise("P14")
@@ -158,6 +158,9 @@ def test_text_frames_are_never_empty_and_count_their_bytes(records: list[Record]
         ("openai.chat", FINISHED, True),
         ("openai.chat", FAILED, False),
         ("openai.chat", CANCELLED, False),
+        ("openai.responses", FINISHED, True),
+        ("openai.responses", FAILED, True),
+        ("openai.responses", CANCELLED, True),
         ("native", FINISHED, True),
         ("native", FAILED, True),
         ("native", CANCELLED, True),
@@ -203,7 +206,7 @@ def test_a_failure_is_an_error_frame_with_its_own_code_and_advice():
 
 
 def test_no_two_shapes_share_a_name_a_cursor_letter_or_a_prefix():
-    assert len(BY_CODE) == len(DIALECTS) == 3
+    assert len(BY_CODE) == len(DIALECTS) == 4
     assert all(len(code) == 1 for code in BY_CODE)
     assert all(BY_CODE[dialect.code] is DIALECTS[dialect.name] for dialect in DIALECTS.values())
 

@@ -287,8 +287,17 @@ STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","mo
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[],"raw":' + b"[" * 5000, "line 1: not a record"),
         ("a.ndjson", b'{"seq":-1,"at_ms":0,"events":[]}\n', "line 1: not a record"),
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[{"type":"failed","code":"c","message":"m","status":200}]}', "400"),
-        ("a.ndjson", STEPPED + b'"raw":{"choices":[7]}}\n', "line 1: its raw frame is no chat completion chunk"),
-        ("a.ndjson", STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}', "with our indexes"),
+        ("a.ndjson", STEPPED + b'"raw":{"choices":[7]}}\n', "line 1: its raw frame is none that openai.chat keeps"),
+        (
+            "a.ndjson",
+            STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}',
+            "none that openai.chat keeps",
+        ),
+        (
+            "a.ndjson",
+            STEPPED.replace(b"openai.chat", b"openai.responses") + b'"raw":{"type":"response.completed"}}',
+            "none that openai.responses keeps",
+        ),
         ("a.txt", b"", "must end in .ndjson"),
     ],
 )

@@ -31,8 +31,13 @@ _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _elements_of = msgspec.json.Decoder(list[Raw]).decode
 
 
+def _as_they_are(_: Any, batches: Iterator[Sequence[Message]]) -> Iterator[Sequence[Message]]:
+    """The messages of a shape that lists whole messages."""
+    return batches
+
+
 class Shape(msgspec.Struct, frozen=True):
-    """How one API shape reads a body."""
+    """How one API shape reads a body. What was decoded has its messages as `messages`."""
 
     body: Callable[[bytes | Raw], Any]
     """Decodes it."""
@@ -46,6 +51,10 @@ class Shape(msgspec.Struct, frozen=True):
     """Decodes a list of them."""
     made: Callable[[int, Any], Message]
     """The message that a decoded one is, by its index."""
+    name: str = MESSAGES
+    """The field that they are in."""
+    turns: Callable[[Any, Iterator[Sequence[Message]]], Iterator[Sequence[Message]]] = _as_they_are
+    """What the decoded body makes of them, where a turn may have several, or the body has more of them elsewhere."""
 
 
 def too_long(name: str) -> BadRequest:
@@ -60,33 +69,39 @@ def read(body: LongBody, shape: Shape, request_of: Callable[[Any, Collection[Mes
     Raises:
         BadRequest: as `Dialect.parse`.
     """
-    text = yield from _short(body, shape.fields)
-    given = body.cuts.get(MESSAGES)
+    text = yield from _short(body, shape)
+    given = body.cuts.get(shape.name)
     decoded = read_json(shape.body if given is None else shape.rest, text)
     messages: Collection[Message]
     if given is None:
-        messages = tuple(shape.made(index, message) for index, message in enumerate(decoded.messages))
+        messages = messages_of(decoded, shape)
         yield messages
     else:
         length = 0
-        for batch in _batches(given, shape):
+        for batch in shape.turns(decoded, _batches(given, shape)):
             length += len(batch)
             yield batch
-        messages = LongMessages(length, lambda: _batches(given, shape))
+        messages = LongMessages(length, lambda: shape.turns(decoded, _batches(given, shape)))
     request = request_of(decoded, messages)
     model, _ = body.sample(request.model)
     return msgspec.structs.replace(request, model=model, metadata=_metadata(body, request.metadata))
 
 
-def _short(body: LongBody, known: frozenset[str]) -> Steps[bytes]:
+def messages_of(decoded: Any, shape: Shape) -> tuple[Message, ...]:
+    """All messages of a decoded body. Raises `BadRequest`."""
+    made = [shape.made(index, message) for index, message in enumerate(decoded.messages)]
+    return tuple(message for batch in shape.turns(decoded, iter((made,))) for message in batch)
+
+
+def _short(body: LongBody, shape: Shape) -> Steps[bytes]:
     """The JSON that is decoded in one go: without the messages if they are long, and without other long values."""
     if len(body.head) > LARGEST_STEP:
         raise too_long("")
     put_back: dict[str, Raw] = {}
     for name, cut in body.cuts.items():
-        if name == MESSAGES:
+        if name == shape.name:
             continue
-        if name in known:
+        if name in shape.fields:
             if cut.size > LARGEST_STEP:
                 raise too_long(name)
             put_back[name] = Raw(b"".join(cut.whole()))
@@ -106,7 +121,7 @@ def _batches(cut: Cut, shape: Shape) -> Iterator[list[Message]]:
         except NOT_JSON:  # once more one by one, to say in which it is
             elements = read_json(_elements_of, run)
             decoded = [
-                read_json(shape.message, element, f"{MESSAGES}[{number}]")
+                read_json(shape.message, element, f"{shape.name}[{number}]")
                 for number, element in enumerate(elements, index)
             ]
         yield [shape.made(number, message) for number, message in enumerate(decoded, index)]

@@ -116,8 +116,10 @@ def documented(dialect: str) -> dict[str, Any]:
     return _operation(_CREATED[dialect], *_ASKING, body=_BODIES[dialect], parameters=_CREATING)
 
 
-_FORMAT = _query("format", {"type": "string", "enum": ["native", "openai.chat", "text"]}, "The view.")
-_CURSOR = rf"(n{RENDER_VERSION}|c{RENDER_VERSION}u?|t{RENDER_VERSION})\.(0|[1-9][0-9]{{0,11}})"
+_FORMAT = _query(
+    "format", {"type": "string", "enum": ["native", "openai.chat", "openai.responses", "text"]}, "The view."
+)
+_CURSOR = rf"(n{RENDER_VERSION}|c{RENDER_VERSION}u?|r{RENDER_VERSION}|t{RENDER_VERSION})\.(0|[1-9][0-9]{{0,11}})"
 
 
 def _last_event_id(pattern: str) -> Schema:

@@ -11,7 +11,7 @@ from headrace.config import Config, Model
 from headrace.providers.base import Provider
 from headrace.providers.local import LocalProvider
 from headrace.providers.model_server import ModelServer, Wire, settings_of
-from headrace.providers.openai import CHAT
+from headrace.providers.openai import CHAT, RESPONSES
 from headrace.providers.replay import ReplayProvider
 
 __all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
@@ -36,7 +36,7 @@ def _replay(model: Model, config: Config) -> Provider:  # noqa: ARG001 - a recor
 
 
 PROTOCOLS: Final[Mapping[str, Factory]] = MappingProxyType(
-    {"openai": _server(CHAT), "local": _local, "replay": _replay}
+    {"openai": _server(CHAT), "openai-responses": _server(RESPONSES), "local": _local, "replay": _replay}
 )
 """Protocol of a configured model to what makes its provider."""
 

@@ -16,8 +16,8 @@ import msgspec
 
 from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import SSEDecoder
-from headrace.dialects.openai_chat import NAME as CHAT
-from headrace.dialects.openai_chat import ChatDecoder, is_kept_frame
+from headrace.dialects import openai_chat, openai_responses
+from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import (
     ConfigError,
     HeadraceError,
@@ -42,6 +42,11 @@ from headrace.events import (
 )
 
 NAME = "replay"
+_KEPT = {
+    openai_chat.NAME: openai_chat.is_kept_frame,
+    openai_responses.NAME: openai_responses.is_kept_frame,
+}
+"""Which raw frames the folds of each shape can take apart."""
 _ERRORS = {error.code: error for error in (UpstreamError, *UpstreamError.__subclasses__())}
 
 
@@ -98,8 +103,8 @@ def _records(data: bytes, path: Path) -> list[Record]:
         except NOT_JSON as problem:
             raise ConfigError(f"{path}, line {number}: not a record: {problem}") from problem
         dialect = next((event.dialect for event in record.events if isinstance(event, StepStart)), dialect)
-        if record.raw is not None and dialect == CHAT and not is_kept_frame(record.raw):
-            raise ConfigError(f"{path}, line {number}: its raw frame is no chat completion chunk with our indexes")
+        if record.raw is not None and dialect in _KEPT and not _KEPT[dialect](record.raw):
+            raise ConfigError(f"{path}, line {number}: its raw frame is none that {dialect} keeps")
         records.append(record)
     return records
 

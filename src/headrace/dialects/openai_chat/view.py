@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from headrace.dialects.openai_chat.decoder import DONE, NAME
-from headrace.dialects.openai_chat.errors import error_object
 from headrace.dialects.openai_chat.wire import NULL, joined_logprobs
+from headrace.dialects.openai_errors import error_object
 from headrace.events import (
     ArgsDelta,
     Attrs,
