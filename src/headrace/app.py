@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, components, health, metrics, models, prompt, streams
+from headrace.endpoints import completions, components, health, metrics, models, prompt, responses, streams, token_count
 from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import Guard
 from headrace.endpoints.handover import ANSWERED, Handover
@@ -162,7 +162,10 @@ def create_app(
 
 def _add_routes(app: FastAPI, services: Services) -> None:
     """Every route, and the one form of every error."""
-    routers = [module.router(services) for module in (completions, streams, prompt, models, health, metrics)]
+    routers = [
+        module.router(services)
+        for module in (completions, token_count, responses, streams, prompt, models, health, metrics)
+    ]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

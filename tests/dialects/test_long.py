@@ -46,10 +46,13 @@ chat_parts = (
 )
 native_parts = (
     text_parts
-    | st.builds(lambda text: {"type": "reasoning", "text": text}, texts)
     | st.builds(lambda url: {"type": "image", "url": url}, addresses)
     | st.builds(lambda data: {"type": "image", "data": data, "media_type": "image/png"}, bytes_in_base64)
     | st.builds(lambda data: {"type": "file", "data": data, "media_type": "application/pdf"}, bytes_in_base64)
+)
+more_native_parts = (
+    native_parts
+    | st.builds(lambda text: {"type": "reasoning", "text": text}, texts)
     | st.builds(lambda data: {"type": "audio", "data": data, "format": "wav"}, bytes_in_base64)
     | st.builds(lambda text: {"type": "vendors", "text": text}, texts)
 )
@@ -58,10 +61,14 @@ calls = st.lists(
     st.fixed_dictionaries({"id": texts, "function": st.fixed_dictionaries({"name": texts, "arguments": texts})}),
     max_size=2,
 )
-messages = st.fixed_dictionaries(
-    {"role": roles, "content": texts | st.lists(native_parts, max_size=4)},
-    optional={"name": texts, "call_id": st.just("c"), "is_error": st.booleans()},
-)
+
+
+def native_messages(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    content = texts | st.lists(parts, max_size=4)
+    optional = {"name": texts, "call_id": st.just("c"), "is_error": st.booleans()}
+    return st.fixed_dictionaries({"role": roles, "content": content}, optional=optional)
+
+
 chat_messages = st.fixed_dictionaries(
     {"role": roles, "content": texts | st.lists(chat_parts, max_size=4)},
     optional={"name": texts, "tool_calls": calls, "reasoning": texts, "reasoning_content": texts, "refusal": texts},
@@ -84,11 +91,18 @@ chats = st.fixed_dictionaries(
         "logit_bias": st.dictionaries(texts, st.integers(-100, 100), max_size=9),
     },
 )
-natives = st.fixed_dictionaries(
-    {"model": names, "messages": st.lists(messages, min_size=1, max_size=9)},
-    optional={"tools": st.lists(tool, max_size=3), "metadata": metadata, "stream": st.booleans()},
-)
-SHAPES = {OPENAI_CHAT.name: (OPENAI_CHAT, chats), NATIVE.name: (NATIVE, natives)}
+
+
+def native_requests(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {"model": names, "messages": st.lists(native_messages(parts), min_size=1, max_size=9)},
+        optional={"tools": st.lists(tool, max_size=3), "metadata": metadata, "stream": st.booleans()},
+    )
+
+
+natives = native_requests(native_parts)
+"""What every shape can say."""
+SHAPES = {OPENAI_CHAT.name: (OPENAI_CHAT, chats), NATIVE.name: (NATIVE, native_requests(more_native_parts))}
 splits = st.lists(st.integers(0, 2000), max_size=6)
 
 

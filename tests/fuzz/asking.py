@@ -175,7 +175,7 @@ def _read_place(request: HttpRequest) -> None:
 
 
 def _read_page(request: HttpRequest) -> None:
-    assert 1 <= streams._limit(request.query_params.get("limit")) <= 100
+    assert 1 <= attach.page_size(request.query_params.get("limit")) <= 100
 
 
 def cursors(data: bytes) -> None:

@@ -5,6 +5,7 @@ What a long body has is refused as in a short one; of several mistakes, another 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -49,8 +50,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Decodes one message."""
     run: Callable[[bytes | Raw], list[Any]]
     """Decodes a list of them."""
-    made: Callable[[int, Any], Message]
-    """The message that a decoded one is, by its index."""
+    made: Callable[[int, Any], Sequence[Message]]
+    """The messages that a decoded one is, by its index."""
     name: str = MESSAGES
     """The field that they are in."""
     turns: Callable[[Any, Iterator[Sequence[Message]]], Iterator[Sequence[Message]]] = _as_they_are
@@ -89,8 +90,8 @@ def read(body: LongBody, shape: Shape, request_of: Callable[[Any, Collection[Mes
 
 def messages_of(decoded: Any, shape: Shape) -> tuple[Message, ...]:
     """All messages of a decoded body. Raises `BadRequest`."""
-    made = [shape.made(index, message) for index, message in enumerate(decoded.messages)]
-    return tuple(message for batch in shape.turns(decoded, iter((made,))) for message in batch)
+    made = list(_made(shape, 0, decoded.messages))
+    return tuple(itertools.chain.from_iterable(shape.turns(decoded, iter((made,)))))
 
 
 def _short(body: LongBody, shape: Shape) -> Steps[bytes]:
@@ -124,8 +125,12 @@ def _batches(cut: Cut, shape: Shape) -> Iterator[list[Message]]:
                 read_json(shape.message, element, f"{shape.name}[{number}]")
                 for number, element in enumerate(elements, index)
             ]
-        yield [shape.made(number, message) for number, message in enumerate(decoded, index)]
+        yield list(_made(shape, index, decoded))
         index += len(decoded)
+
+
+def _made(shape: Shape, first: int, decoded: Iterable[Any]) -> Iterator[Message]:
+    return itertools.chain.from_iterable(shape.made(index, message) for index, message in enumerate(decoded, first))
 
 
 def _metadata(body: LongBody, given: Mapping[str, str]) -> dict[str, str]:

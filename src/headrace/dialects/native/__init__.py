@@ -214,5 +214,5 @@ _SHAPE = long.Shape(
     fields=frozenset(_Body.__struct_fields__),
     message=msgspec.json.Decoder(_Message).decode,
     run=msgspec.json.Decoder(list[_Message]).decode,
-    made=_message,
+    made=lambda index, message: (_message(index, message),),
 )

@@ -87,7 +87,7 @@ def parse(body: bytes) -> Request:
 
 def parse_long(body: LongBody) -> long.Steps[Request]:
     """Read a long one in steps: see `Dialect.parse_long`."""
-    shape = msgspec.structs.replace(_SHAPE, made=partial(read_message, body=body))
+    shape = msgspec.structs.replace(_SHAPE, made=partial(_turn, body=body))
     return long.read(body, shape, lambda read, messages: _request(read, messages, body))
 
 
@@ -137,13 +137,17 @@ def _tool(index: int, tool: _Tool) -> Tool:
     return Tool(function.name, function.description, function.parameters or {}, function.strict)
 
 
+def _turn(index: int, message: MessageFields, body: LongBody | None = None) -> tuple[Message]:
+    return (read_message(index, message, body),)
+
+
 _SHAPE = long.Shape(
     body=_decode_body,
     rest=msgspec.json.Decoder(_Rest).decode,
     fields=frozenset(_Body.__struct_fields__),
     message=msgspec.json.Decoder(MessageFields).decode,
     run=msgspec.json.Decoder(list[MessageFields]).decode,
-    made=read_message,
+    made=_turn,
 )
 
 

@@ -35,6 +35,7 @@ from headrace.events import Answer, AnswerItem, Chunk, Finished
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _items_of = msgspec.json.Decoder(list[Raw]).decode
+_objects_of = msgspec.json.Decoder(list[dict[str, Any]]).decode
 _text_of = msgspec.json.Decoder(str).decode
 _NO_ID = {"message", "function_call", "reasoning", "custom_tool_call"}
 """Items that say everything without the id that a model server gave them; of others it is all that they say."""
@@ -102,15 +103,16 @@ def chunks_of(body: bytes, decoder: ResponsesDecoder) -> list[Chunk]:
     """
     try:
         value = _fields_of(body)
-        items = _items_of(value["output"])
+        items = [frame for index, raw in enumerate(_items_of(value["output"])) for frame in _frames_of(index, raw)]
         status = _text_of(value["status"])
     except (*NOT_JSON, KeyError) as problem:
         raise in_band_error(body) or UpstreamProtocol("The model server's answer is no response object.") from problem
     begun = {**value, "status": "in_progress", "output": list[Any](), "usage": None, "incomplete_details": None}
-    frames: list[Named] = [("response.created", {"response": begun})]
-    for index, raw in enumerate(items):
-        frames += _frames_of(index, raw)
-    frames.append(("response." + status, {"response": value}))
+    frames: list[Named] = [
+        ("response.created", {"response": begun}),
+        *items,
+        ("response." + status, {"response": value}),
+    ]
     chunks = [decoder.feed(msgspec.json.encode({"type": kind} | fields)) for kind, fields in frames]
     if not decoder.closed:
         raise UpstreamProtocol(f"The model server's answer is not whole: it is {status}.")
@@ -150,7 +152,7 @@ def output_items(answer: Answer) -> list[Fields]:
 
     Without ids that only the model server of this answer knows. Reasoning is there where the model can read it again.
     """
-    items = [_decode(msgspec.json.encode(item)) for item in response_object(answer)["output"]]
+    items = _objects_of(msgspec.json.encode(response_object(answer)["output"]))
     return [_again(item) for item in items if _says_something(item)]
 
 

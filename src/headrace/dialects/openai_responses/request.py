@@ -81,6 +81,10 @@ _decode_fields = cast("Callable[[bytes], dict[str, Raw]]", msgspec.json.Decoder(
 _decode_names = msgspec.json.Decoder(list[str] | None).decode
 
 
+def _turn(body: bytes | LongBody, index: int, item: Raw) -> tuple[Message]:
+    return (items.turn(body, index, item),)
+
+
 def parse(body: bytes) -> Request:
     """Read a request body: see `Dialect.parse`."""
     check_utf8(body)
@@ -90,7 +94,7 @@ def parse(body: bytes) -> Request:
 
 def parse_long(body: LongBody) -> long.Steps[Request]:
     """Read a long one in steps: see `Dialect.parse_long`."""
-    shape = msgspec.structs.replace(_SHAPE, made=partial(items.turn, body))
+    shape = msgspec.structs.replace(_SHAPE, made=partial(_turn, body))
     return long.read(body, shape, lambda read, messages: _request(read, messages, body))
 
 
@@ -182,7 +186,7 @@ _SHAPE = long.Shape(
     fields=frozenset(_Body.__struct_fields__),
     message=msgspec.json.Decoder(Raw).decode,
     run=msgspec.json.Decoder(list[Raw]).decode,
-    made=partial(items.turn, b""),
+    made=partial(_turn, b""),
     name="input",
     turns=_turns,
 )
