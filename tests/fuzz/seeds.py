@@ -198,10 +198,43 @@ _MOCKED = [
     },
     {**_QUESTIONS[2], "stream": True, "mock": {"fault": "long-line:1KB,after=1; garbage:0; bom", "gap": "exp:1"}},
 ]
+_MOCKED_RESPONSES = [
+    {"model": "m", "input": "hi", "stream": True, "mock": {"fault": "error-frame:2", "reasoning": 2, "tool-calls": 1}},
+    {
+        "model": "m",
+        "instructions": "be brief",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "1"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {}}, {"type": "web_search"}],
+        "include": ["reasoning.encrypted_content"],
+        "max_output_tokens": 3,
+    },
+]
+_MOCKED_MESSAGES: list[dict[str, Any]] = [
+    {
+        "model": "m",
+        "max_tokens": 3,
+        "system": [{"type": "text", "text": "be brief"}],
+        "messages": [
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "1"}]},
+        ],
+        "tools": [{"name": "f", "input_schema": {}}, {"type": "web_search_20250305", "name": "web_search"}],
+        "stream": True,
+        "mock": {"fault": "long-line:1KB,after=1; garbage:0", "reasoning": 2, "tool-calls": 1},
+    },
+    {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+]
 _MOCK_REQUESTS = [
     b"POST /v1/chat/completions\nx-mock-fault: status:429,retry-after=2\nx-mock-tokens: 4\nx-mock-gap: 1ms\n\n"
     + _encode(_QUESTIONS[0]),
     *(b"POST /v1/chat/completions\n\n" + _encode(body) for body in _MOCKED),
+    *(b"POST /v1/responses\n\n" + _encode(body) for body in _MOCKED_RESPONSES),
+    *(b"POST /v1/messages\n\n" + _encode(body) for body in _MOCKED_MESSAGES),
+    b"POST /v1/messages/count_tokens\n\n" + _encode(_MOCKED_MESSAGES[0]),
     b"GET /v1/models\n\n",
     b"POST /stats/reset\n\n",
     b"HEAD /\n\n",

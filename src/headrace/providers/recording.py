@@ -4,6 +4,7 @@ Two kinds, told apart by the end of the file's name:
 
 * `.ndjson`: the records of a stream, one a line, as `GET /v1/streams/{id}/events` gives them.
 * `.sse`: the bytes of an OpenAI chat stream, as `curl -N` saves them. They have no times, so they come at once.
+  Streams of other API shapes are not read.
 """
 
 from __future__ import annotations
