@@ -17,6 +17,7 @@ from headrace.config import ApiKey, Config, Model, Secret
 from headrace.dialects import native
 from headrace.dialects.anthropic_messages import request as messages_request
 from headrace.dialects.openai_chat import request as chat_request
+from headrace.dialects.openai_chat.message import MessageFields
 from headrace.dialects.openai_responses import request as responses_request
 from headrace.endpoints import components, streams
 from headrace.errors import ConfigError, UpstreamIncomplete
@@ -231,7 +232,7 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
     in_each_role = [role["properties"] for role in components.SCHEMAS["ChatMessage"]["anyOf"]]
     for documented, read in (
         (properties("ChatRequest"), chat_request._Body),
-        *((each, chat_request._Message) for each in in_each_role),
+        *((each, MessageFields) for each in in_each_role),
         (properties("AnthropicRequest"), messages_request._Body),
         (properties("AnthropicCountRequest"), messages_request._Counted),
         (properties("ResponseRequest"), responses_request._Body),

@@ -106,6 +106,17 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         self._made[name] = (before + first, *rest)
         return name
 
+    def joined(self, texts: Sequence[str], between: str) -> str:
+        """A stand-in for several strings in one; `between` is ASCII, and stands for nothing."""
+        name = f"{self.mark.decode()}joined.{len(self._made)}"
+        pieces = [piece for text in texts for piece in (_escaped(between), *self._literal(text))]
+        self._made[name] = pieces[1:]
+        return name
+
+    def _literal(self, text: str) -> Iterable[bytes]:
+        """What is between the quotes of a string."""
+        return self.literals.get(text) or self._made.get(text) or (_escaped(text),)
+
     def quoted(self, data: bytes) -> str:
         """A stand-in for the string that has this JSON for its text; it is made each time that it is written."""
         name = f"{self.mark.decode()}quoted.{len(self._made)}"
@@ -128,6 +139,10 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         begun = list(_first(literal, _MOST_OF_A_TEXT))
         text = "".join(_text_of(b'"%b"' % piece) for piece in begun)
         return text, len(text) * sum(map(len, literal)) // sum(map(len, begun))
+
+
+def _escaped(text: str) -> bytes:
+    return msgspec.json.encode(text)[1:-1]
 
 
 class _Quoted:

@@ -34,18 +34,43 @@ anything: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=8,
 )
-parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts}) | st.fixed_dictionaries(
-    {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": texts})}
+bytes_in_base64 = st.sampled_from(["AA", "iVBORw0KGgo/" * 9])
+addresses = bytes_in_base64.map(lambda data: f"data:image/png;base64,{data}") | st.just("https://example.org/a.png")
+text_parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts})
+chat_parts = (
+    text_parts
+    | st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, addresses)
+    | st.builds(lambda data: {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "file", "file": {"file_data": data}}, addresses | bytes_in_base64)
 )
-contents = texts | st.lists(parts, max_size=4)
+native_parts = (
+    text_parts
+    | st.builds(lambda url: {"type": "image", "url": url}, addresses)
+    | st.builds(lambda data: {"type": "image", "data": data, "media_type": "image/png"}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "file", "data": data, "media_type": "application/pdf"}, bytes_in_base64)
+)
+more_native_parts = (
+    native_parts
+    | st.builds(lambda text: {"type": "reasoning", "text": text}, texts)
+    | st.builds(lambda data: {"type": "audio", "data": data, "format": "wav"}, bytes_in_base64)
+    | st.builds(lambda text: {"type": "vendors", "text": text}, texts)
+)
 roles = st.sampled_from(["system", "user", "assistant", "tool"])
 calls = st.lists(
     st.fixed_dictionaries({"id": texts, "function": st.fixed_dictionaries({"name": texts, "arguments": texts})}),
     max_size=2,
 )
-messages = st.fixed_dictionaries({"role": roles, "content": contents}, optional={"name": texts})
+
+
+def native_messages(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    content = texts | st.lists(parts, max_size=4)
+    optional = {"name": texts, "call_id": st.just("c"), "is_error": st.booleans()}
+    return st.fixed_dictionaries({"role": roles, "content": content}, optional=optional)
+
+
 chat_messages = st.fixed_dictionaries(
-    {"role": roles, "content": contents}, optional={"name": texts, "tool_calls": calls}
+    {"role": roles, "content": texts | st.lists(chat_parts, max_size=4)},
+    optional={"name": texts, "tool_calls": calls, "reasoning": texts, "reasoning_content": texts, "refusal": texts},
 )
 tool = st.fixed_dictionaries(
     {"name": texts, "description": texts, "parameters": st.dictionaries(texts, anything, max_size=3)}
@@ -65,10 +90,17 @@ chats = st.fixed_dictionaries(
         "logit_bias": st.dictionaries(texts, st.integers(-100, 100), max_size=9),
     },
 )
-natives = st.fixed_dictionaries(
-    {"model": names, "messages": st.lists(messages, min_size=1, max_size=9)},
-    optional={"tools": st.lists(tool, max_size=3), "metadata": metadata, "stream": st.booleans()},
-)
+
+
+def native_requests(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {"model": names, "messages": st.lists(native_messages(parts), min_size=1, max_size=9)},
+        optional={"tools": st.lists(tool, max_size=3), "metadata": metadata, "stream": st.booleans()},
+    )
+
+
+natives = native_requests(native_parts)
+"""What every shape can say."""
 blocks = st.one_of(
     st.fixed_dictionaries({"type": st.just("text"), "text": texts}),
     st.fixed_dictionaries(
@@ -110,7 +142,7 @@ anthropics = st.fixed_dictionaries(
 )
 SHAPES = {
     OPENAI_CHAT.name: (OPENAI_CHAT, chats),
-    NATIVE.name: (NATIVE, natives),
+    NATIVE.name: (NATIVE, native_requests(more_native_parts)),
     ANTHROPIC_MESSAGES.name: (ANTHROPIC_MESSAGES, anthropics),
 }
 splits = st.lists(st.integers(0, 2000), max_size=6)

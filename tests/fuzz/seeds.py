@@ -123,6 +123,14 @@ _QUESTIONS: list[dict[str, Any]] = [
                 "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}],
             },
             {"role": "tool", "tool_call_id": "c", "content": "42"},
+            {"role": "assistant", "reasoning_content": "Hm", "content": None, "refusal": "No."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}},
+                    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA", "filename": "a.pdf"}},
+                ],
+            },
         ],
         "stream": True,
         "stream_options": {"include_usage": True, "x": 1e3},
@@ -154,7 +162,15 @@ _OURS: list[dict[str, Any]] = [
                 "content": [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": "x"}}],
             },
             {"role": "assistant", "tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]},
-            {"role": "tool", "call_id": "c", "content": "42"},
+            {"role": "tool", "call_id": "c", "content": "42", "is_error": True},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "reasoning", "text": "Hm", "signature": "s"},
+                    {"type": "image", "data": "AA", "media_type": "image/png"},
+                    {"type": "file", "url": "data:application/pdf;base64,AA"},
+                ],
+            },
         ],
         "settings": {"temperature": 0.5, "max_tokens": 9, "stop": ["x"], "seed": 1, "tool_choice": "required", "n": 1},
         "tools": [

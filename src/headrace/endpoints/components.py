@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from headrace.endpoints import components_messages, components_responses
+from headrace.endpoints.components_parts import CHAT_PART, NATIVE_PART
 from headrace.endpoints.json_schema import (
     BOOLEAN,
     COUNT,
@@ -30,13 +31,6 @@ from headrace.policy.read_token import LONGEST_TTL
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _MAY_BE_SILENT: Final = ("assistant", "function")
 
-_PART: Final[Schema] = {
-    "description": "A piece of a message: text, or what the model server takes besides, as it is.",
-    "anyOf": [
-        object_of({"type": {"const": "text"}, "text": STRING}, "type", "text"),
-        object_of({"type": {"type": "string", "not": {"const": "text"}}, "text": or_null(STRING)}, "type"),
-    ],
-}
 _CONTENT: Final[Schema] = {"description": "Text, or a list of parts.", "anyOf": [STRING, list_of(ref("Part"))]}
 _FUNCTION: Final[Schema] = object_of(
     {"name": STRING} | optional({"description": STRING, "parameters": OBJECT, "strict": BOOLEAN}), "name"
@@ -50,9 +44,11 @@ _CHAT_TOOL: Final[Schema] = {
         object_of({"type": {"type": "string", "not": {"const": "function"}}, "function": or_null(_FUNCTION)}, "type"),
     ]
 }
-_CHAT_MESSAGE_FIELDS: Final[Schema] = optional(
-    {"name": STRING, "tool_calls": list_of(_CHAT_CALL), "tool_call_id": STRING}
-)
+_VENDORS: Final[Schema] = {"description": "As the model's own server takes it."}
+_CHAT_MESSAGE_FIELDS: Final[Schema] = {
+    **optional({"name": STRING, "tool_calls": list_of(_CHAT_CALL), "tool_call_id": STRING, "refusal": STRING}),
+    **dict.fromkeys(("reasoning_content", "reasoning", "audio", "function_call"), _VENDORS),
+}
 _CHAT_MESSAGE: Final[Schema] = {
     "anyOf": [
         object_of(
@@ -97,6 +93,7 @@ _CHAT_REQUEST: Final[Schema] = object_of(
                 "tools": list_of(ref("ChatTool")),
                 "metadata": TEXTS,
                 "max_completion_tokens": LIMIT,
+                "top_k": INTEGER,
                 "stop": {"anyOf": [STRING, _STOPS]},
             }
         ),
@@ -110,10 +107,11 @@ _NATIVE_CALL: Final[Schema] = object_of({"id": STRING, "name": STRING, "argument
 _NATIVE_MESSAGE: Final[Schema] = object_of(
     {
         "role": {"enum": list(_ROLES)},
-        "content": _CONTENT,
+        "content": {"description": "Text, or a list of parts.", "anyOf": [STRING, list_of(ref("NativePart"))]},
         "name": or_null(STRING),
         "tool_calls": list_of(_NATIVE_CALL),
         "call_id": or_null(STRING),
+        "is_error": {"type": "boolean", "description": "Of a tool's result: whether the tool failed."},
     },
     "role",
     additionalProperties=False,
@@ -208,11 +206,12 @@ _MODEL_LIST_FIELDS: Final[Schema] = {
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Error": _ERROR,
-    "Part": _PART,
+    "Part": CHAT_PART,
     "ChatMessage": _CHAT_MESSAGE,
     "ChatTool": _CHAT_TOOL,
     "ChatRequest": _CHAT_REQUEST,
     "ChatCompletion": _CHAT_COMPLETION,
+    "NativePart": NATIVE_PART,
     "NativeMessage": _NATIVE_MESSAGE,
     "NativeTool": _NATIVE_TOOL,
     "NativeRequest": _NATIVE_REQUEST,
