@@ -205,6 +205,16 @@ _MOCKED = [
     },
     {**_QUESTIONS[2], "stream": True, "mock": {"fault": "long-line:1KB,after=1; garbage:0; bom", "gap": "exp:1"}},
 ]
+_OTHER_SHAPES = [
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1"}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens"}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"Hi"}\n\n'
+    b'event: response.incomplete\ndata: {"type":"response.incomplete","response":{"output":[{"type":"function_call"}],'
+    b'"incomplete_details":{"reason":"max_output_tokens"}}}\n\n',
+]
 _MOCKED_RESPONSES = [
     {"model": "m", "input": "hi", "stream": True, "mock": {"fault": "error-frame:2", "reasoning": 2, "tool-calls": 1}},
     {
@@ -330,7 +340,10 @@ SEEDS: dict[str, list[bytes]] = {
     "refusal": [head + body for head in _WRONG for body in ERRORS],
     "local_answer": _LLAMA,
     "recording": [bytes((0, 5)) + data for data in _RECORDS] + [bytes((1, 5)) + data for data in _BODIES[-3:]],
-    "mock_recording": [b"\0" + data for data in _RECORDS] + [b"\1" + data for data in _BODIES[-3:]],
+    "mock_recording": [
+        *(b"\0" + data for data in _RECORDS),
+        *(b"\1" + data for data in (*_BODIES[-3:], *_OTHER_SHAPES)),
+    ],
     "tailed": [bytes((place, 3)) + _sse(data.splitlines()) for data in _RECORDS for place in range(3)],
     "tail_answers": _first(1, _TYPED),
     "chat_request": [_encode(body) for body in _QUESTIONS],

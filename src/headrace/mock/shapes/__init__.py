@@ -1,4 +1,4 @@
-"""The API shapes that the mock speaks, one module each; none of them uses what Headrace itself writes."""
+"""The API shapes that the mock speaks, a module each, Responses two; none of them uses what Headrace itself writes."""
 
 from __future__ import annotations
 

@@ -195,9 +195,10 @@ def _prompt(read: _Counted) -> str:
             texts.append(message.content)
             continue
         results = [block for block in message.content if block.get("type") == "tool_result"]
+        others = [block for block in message.content if block.get("type") != "tool_result"]
         texts += [text_of(block.get("content")) for block in results]
-        if len(results) < len(message.content) or not results:
-            texts.append(text_of([block for block in message.content if block not in results]))
+        if others or not results:
+            texts.append(text_of(others))
     return "\n".join(texts)
 
 
