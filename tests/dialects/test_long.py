@@ -133,7 +133,7 @@ turns = st.fixed_dictionaries(
 anthropics = st.fixed_dictionaries(
     {"model": names, "max_tokens": st.just(9), "messages": st.lists(turns, min_size=1, max_size=9)},
     optional={
-        "system": contents.map(str),
+        "system": texts,
         "stream": st.booleans(),
         "stop_sequences": st.lists(texts, max_size=4),
         "metadata": st.fixed_dictionaries({"user_id": texts}),
