@@ -202,7 +202,7 @@ model_list:
             "{model: ollama/x, retry_backoff: 9}",
             "4:38: model_list[0].params.retry_backoff: retry_backoff must not be over",
         ),
-        ("[]", "4:5: model_list[0].params: expected a mapping with keys such as model, api, got a list"),
+        ("[]", "4:5: model_list[0].params: expected a mapping with keys such as model, api_key, got a list"),
     ],
 )
 def test_a_wrong_parameter_is_an_error_with_line_and_remedy(file: Path, params: str, expected: str):
