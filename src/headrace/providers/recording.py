@@ -16,8 +16,8 @@ import msgspec
 
 from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import SSEDecoder
-from headrace.dialects.openai_chat import NAME as CHAT
-from headrace.dialects.openai_chat import ChatDecoder, is_kept_frame
+from headrace.dialects import anthropic_messages, openai_chat
+from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import (
     ConfigError,
     HeadraceError,
@@ -42,6 +42,8 @@ from headrace.events import (
 )
 
 NAME = "replay"
+_IS_KEPT = {dialect.NAME: dialect.is_kept_frame for dialect in (openai_chat, anthropic_messages)}
+"""What each shape's raw frames must be like: views take them apart without asking again."""
 _ERRORS = {error.code: error for error in (UpstreamError, *UpstreamError.__subclasses__())}
 
 
@@ -98,8 +100,8 @@ def _records(data: bytes, path: Path) -> list[Record]:
         except NOT_JSON as problem:
             raise ConfigError(f"{path}, line {number}: not a record: {problem}") from problem
         dialect = next((event.dialect for event in record.events if isinstance(event, StepStart)), dialect)
-        if record.raw is not None and dialect == CHAT and not is_kept_frame(record.raw):
-            raise ConfigError(f"{path}, line {number}: its raw frame is no chat completion chunk with our indexes")
+        if record.raw is not None and dialect in _IS_KEPT and not _IS_KEPT[dialect](record.raw):
+            raise ConfigError(f"{path}, line {number}: its raw frame is none that {dialect} keeps")
         records.append(record)
     return records
 
