@@ -56,7 +56,7 @@ WORDS: dict[ItemKind, Words] = {"text": TEXT, "refusal": REFUSAL, "reasoning": S
 class Part:
     """Text that may still grow."""
 
-    __slots__ = ("begun", "ending", "index", "item", "logprobs", "open", "opening", "pieces", "type", "words")
+    __slots__ = ("begun", "ending", "head", "index", "item", "logprobs", "open", "opening", "pieces", "type", "words")
 
     def __init__(self, item: OutputItem, words: Words, index: int = 0) -> None:
         self.item = item
@@ -68,6 +68,7 @@ class Part:
         """Whether the frame that begins it was sent."""
         self.open = True
         self.type = words.delta + ".delta"
+        self.head = b'{"type":"%b","sequence_number":' % self.type.encode()
         self.opening = b',%b,"delta":' % _encode(self.place)[1:-1]
         """What stands between the sequence number and the text of a delta: the same for each."""
         self.ending = b',"logprobs":[]}' if words is TEXT else b"}"

@@ -55,14 +55,11 @@ _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _DeltaFrame(msgspec.Struct, gc=False):
-    """The frame of nearly every record: more of one part."""
+    """The frame of nearly every record: more of one part, of which it takes only what never changes."""
 
-    type: str
+    part: Part
     number: int
-    opening: bytes
-    """What stands between the number and the text."""
     text: str
-    ending: bytes
 
 
 class _OtherFrame(msgspec.Struct, gc=False):
@@ -107,7 +104,7 @@ class ResponsesView:
                 if part is not None and part.begun and part.open:
                     part.pieces.append(event.text)
                     self._number += 1
-                    return [_DeltaFrame(part.type, self._number - 1, part.opening, event.text, part.ending)]
+                    return [_DeltaFrame(part, self._number - 1, event.text)]
         for event in events:
             if type(event) is StepStart:
                 self._raw_is_ours = event.dialect == NAME
@@ -191,7 +188,7 @@ class ResponsesView:
         part.pieces.append(event.text)
         tokens = token_logprobs(event.logprobs) if event.logprobs is not None else []
         if not tokens or b"logprobs" not in part.ending:
-            frames.append(_DeltaFrame(part.type, self._number, part.opening, event.text, part.ending))
+            frames.append(_DeltaFrame(part, self._number, event.text))
             self._number += 1
             return
         part.logprobs += tokens
@@ -202,7 +199,7 @@ class ResponsesView:
         if part is None or not part.open or part.words is not ARGUMENTS:
             return
         part.pieces.append(event.json)
-        frames.append(_DeltaFrame(part.type, self._number, part.opening, event.json, part.ending))
+        frames.append(_DeltaFrame(part, self._number, event.json))
         self._number += 1
 
     def _end_item(self, event: ItemEnd, frames: list[Frame]) -> None:
@@ -305,10 +302,8 @@ class ResponsesView:
     def encode(self, frame: Frame) -> bytes:
         """The frame's data: see `View.encode`."""
         if type(frame) is _DeltaFrame:
-            number = b'","sequence_number":%d' % frame.number
-            return b"".join(
-                (b'{"type":"', frame.type.encode(), number, frame.opening, _encode(frame.text), frame.ending)
-            )
+            part = frame.part
+            return b"".join((part.head, b"%d" % frame.number, part.opening, _encode(frame.text), part.ending))
         other = cast("_OtherFrame", frame)
         numbered = {"sequence_number": other.number}
         return _encode({"type": other.type} | numbered | other.fields | numbered)
@@ -319,4 +314,5 @@ class ResponsesView:
 
     def event(self, frame: Frame) -> str | None:
         """Its type; none where that is no name."""
-        return frame.type if frame.type.isprintable() else None
+        kind = frame.part.type if type(frame) is _DeltaFrame else cast("_OtherFrame", frame).type
+        return kind if kind.isprintable() else None
