@@ -87,7 +87,7 @@ class Part:
         """The part as JSON."""
         fields: Fields = {"type": self.words.type, self.words.field: self.text}
         if self.words is TEXT:
-            fields |= {"annotations": [], "logprobs": self.logprobs}
+            fields |= {"annotations": [], "logprobs": list(self.logprobs)}  # a frame must not grow with its part
         return fields
 
     def begin(self) -> list[Named]:
@@ -106,7 +106,7 @@ class Part:
             return []
         said: Fields = {**self.place, self.words.field: self.text}
         if self.words is TEXT:
-            said["logprobs"] = self.logprobs
+            said["logprobs"] = list(self.logprobs)
         if self.words is ARGUMENTS:
             said["name"] = self.item.base.get("name")
         frames: list[Named] = [(self.words.delta + ".done", said)]
