@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 
 from headrace.config import ApiKey, Config, Secret
-from headrace.dialects import BY_CODE, DIALECTS, NATIVE, OPENAI_CHAT, cursor
+from headrace.dialects import BY_CODE, DIALECTS, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, cursor, openai_responses
 from headrace.dialects.base import Dialect, read_json
 from headrace.dialects.openai_chat import write_request
 from headrace.endpoints import attach, streams
@@ -45,6 +45,26 @@ def native_request(data: bytes) -> None:
     request = _parsed(NATIVE, data)
     if request is not None:
         _check_sent_on(request)
+
+
+def responses_request(data: bytes) -> None:
+    """The same of the Responses API: whatever can be asked goes on as it came, and its items can be listed."""
+    try:
+        request = OPENAI_RESPONSES.parse(data)
+    except BadRequest as error:
+        assert error.status == 400
+        assert msgspec.json.decode(OPENAI_RESPONSES.error(error))
+        return
+    assert 0 <= input_tokens_of(request) <= 2 * len(data) + 4
+    assert request.echo is None or len(bytes(request.echo)) <= 64 * 1024
+    OPENAI_RESPONSES.unsaid(request)
+    _decode(msgspec.json.encode(openai_responses.input_items(data, "id")))
+    kept = msgspec.json.decode(openai_responses.write_request(request, "up", stream=True), type=dict[str, msgspec.Raw])
+    given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    rewritten = ("model", "stream", "background")
+    assert {name: bytes(given[name]) for name in given if name not in rewritten} == {
+        name: bytes(kept[name]) for name in kept if name not in rewritten
+    }
 
 
 def _parsed(dialect: Dialect, body: bytes) -> Request | None:

@@ -13,6 +13,7 @@ import msgspec
 from headrace.events import Record
 from headrace.mock.faults import KINDS
 from tests.dialects.openai_chat.vendor_frames import VENDORS
+from tests.dialects.openai_responses.wire import FULL
 from tests.dialects.rendering import decoded, records_of
 from tests.fuzz.application import NEXT
 
@@ -90,6 +91,12 @@ RARE = [
 ]
 _RARE = b"".join(b'{"seq":%d,"at_ms":1000,"events":[%b]}\n' % (seq, event) for seq, event in enumerate(RARE))
 _RECORDS = [_ndjson(records) for records in _LOGS] + [_file("water.ndjson"), _RARE]
+
+
+def _response(stream: bytes) -> bytes:
+    """What the last frame of a Responses stream says of the whole."""
+    last = msgspec.json.decode(stream.rsplit(b"data: ", 1)[1], type=dict[str, msgspec.Raw])
+    return bytes(last.get("response", b"{}"))
 
 
 def _completion(frames: list[dict[str, Any]]) -> bytes:
@@ -261,6 +268,7 @@ _WRONG = [
     b"200\nretry-after: Wed, 21 Oct 2026 07:28:00 GMT\ncontent-type: text/html\n\n",
     b"503\nretry-after-ms: 1500\n\n",
 ]
+_RESPONSES = [path.read_bytes() for path in sorted((_FIXTURES / "responses").glob("*.sse"))]
 _STREAMS = [b"".join(_vectors()[start : start + 3]) for start in range(0, 60, 3)]
 
 SEEDS: dict[str, list[bytes]] = {
@@ -268,6 +276,8 @@ SEEDS: dict[str, list[bytes]] = {
     "lines": _first(2, [*_RECORDS[:4], b"a\r\n\r\n\nb\rc\n"]),
     "chat_stream": _first(2, _BODIES),
     "chat_answer": _first(1, [*map(_completion, VENDORS.values()), *ERRORS]),
+    "responses_stream": _first(1, _RESPONSES),
+    "responses_answer": _first(1, [*map(_response, _RESPONSES), *ERRORS]),
     "refusal": [head + body for head in _WRONG for body in ERRORS],
     "local_answer": _LLAMA,
     "recording": [bytes((0, 5)) + data for data in _RECORDS] + [bytes((1, 5)) + data for data in _BODIES[-3:]],
@@ -275,6 +285,7 @@ SEEDS: dict[str, list[bytes]] = {
     "tailed": [bytes((place, 3)) + _sse(data.splitlines()) for data in _RECORDS for place in range(3)],
     "tail_answers": _first(1, _TYPED),
     "chat_request": [_encode(body) for body in _QUESTIONS],
+    "responses_request": [_encode(FULL), b'{"model":"demo","input":"Hi","instructions":"Be brief."}'],
     "native_request": [_encode(body) for body in _OURS],
     "headers": _HEADS,
     "cursors": [b"c1u.57", b"n1.0", b"t1.999999999999", b"c9999abcdefgh.1"],

@@ -161,6 +161,15 @@ def test_logprobs_of_a_chat_are_those_of_the_text():
     assert got[7]["item"]["content"][0]["logprobs"] == [token]
 
 
+@pytest.mark.promise("P4")
+def test_a_frame_that_is_encoded_later_says_no_more_than_it_did():
+    logprobs = msgspec.Raw(b'{"content":[{"token":"a","logprob":-0.5}]}')
+    records = records_of(chunks(ItemStart(0, "text"), TextDelta(0, "a", logprobs), ItemEnd(0)))
+    view = OPENAI_RESPONSES.view("")
+    later = [frame for record in records for frame in view.fold(record)]
+    assert [view.encode(frame) for frame in later] == frames(records, "openai.responses", "")
+
+
 @pytest.mark.promise("P5", "P19")
 @pytest.mark.parametrize(
     ("reason", "kind", "details"),

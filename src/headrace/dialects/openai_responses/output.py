@@ -84,10 +84,10 @@ class Part:
         return "".join(self.pieces)
 
     def value(self) -> Fields:
-        """The part as JSON."""
+        """The part as JSON, as it is now: a frame is encoded later, and must not change."""
         fields: Fields = {"type": self.words.type, self.words.field: self.text}
         if self.words is TEXT:
-            fields |= {"annotations": [], "logprobs": list(self.logprobs)}  # a frame must not grow with its part
+            fields |= {"annotations": [], "logprobs": [*self.logprobs]}
         return fields
 
     def begin(self) -> list[Named]:
@@ -106,7 +106,7 @@ class Part:
             return []
         said: Fields = {**self.place, self.words.field: self.text}
         if self.words is TEXT:
-            said["logprobs"] = list(self.logprobs)
+            said["logprobs"] = [*self.logprobs]
         if self.words is ARGUMENTS:
             said["name"] = self.item.base.get("name")
         frames: list[Named] = [(self.words.delta + ".done", said)]
