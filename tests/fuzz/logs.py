@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.dialects import DIALECTS, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES
+from headrace.dialects import ANTHROPIC_MESSAGES, DIALECTS, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES
 from headrace.dialects.base import View
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import HeadraceError
@@ -43,7 +43,7 @@ def check_log(records: Sequence[Record], cut: int) -> Answer:
         accumulator.feed([record])
     answer = accumulator.answer()
     assert accumulator.estimated_output_tokens() >= 0
-    for dialect in (NATIVE, OPENAI_CHAT, OPENAI_RESPONSES):
+    for dialect in (NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES):
         assert isinstance(json.loads(dialect.answer(answer), parse_int=float), dict)
     return answer
 
@@ -54,7 +54,10 @@ def _check_view(view: View, resumed: View, records: Sequence[Record], cut: int, 
     assert [view.encode(frame) for frame in frames] == encoded, "a frame is not the same for ever"
     if dialect != "text":
         most = len(records) + 2
-        if dialect == OPENAI_RESPONSES.name:  # where each item and each of its parts begins and ends with a frame
+        if dialect in (
+            OPENAI_RESPONSES.name,
+            ANTHROPIC_MESSAGES.name,
+        ):  # where each item and each of its parts begins and ends with a frame
             most += 6 * sum(len(record.events) for record in records)
         assert len(frames) <= most, "more frames than the log has reason for"
         for data in encoded:
