@@ -234,7 +234,6 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
         (properties("ChatRequest"), chat_request._Body),
         *((each, MessageFields) for each in in_each_role),
         (properties("AnthropicRequest"), messages_request._Body),
-        (properties("AnthropicCountRequest"), messages_request._Counted),
         (properties("ResponseRequest"), responses_request._Body),
         (properties("NativeRequest"), native._Body),
         (properties("NativeRequest")["settings"]["properties"], native._Settings),

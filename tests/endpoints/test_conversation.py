@@ -11,7 +11,7 @@ from headrace.bodies import LongBody
 from headrace.config import Model
 from headrace.endpoints import conversation
 from headrace.errors import UpstreamUnavailable
-from headrace.events import ChoiceEnd, Chunk, ItemEnd, ItemStart, StepEnd, StepStart
+from headrace.events import ChoiceEnd, Chunk, ItemEnd, ItemStart, Signature, StepEnd, StepStart, TextDelta
 from headrace.messages import Request
 from tests.endpoints.serving import (
     ALICE,
@@ -251,3 +251,24 @@ async def test_any_other_model_server_is_told_all_of_it(script: list[Step], mode
         assert (await server.ask("POST", PATH, after(first, model=model))).status == 200
         assert "previous_response_id" not in body_of(server.provider.asked[1])
         assert [role for role, _ in turns(server.provider.asked[1])] == ["user", "assistant", "user"]
+
+
+SIGNED = [
+    Chunk(
+        (StepStart("scripted", "m", "openai.responses", "r"), ItemStart(0, "reasoning"), Signature(0, "s3aled")),
+        msgspec.Raw(b'{"type":"response.created","response":{}}'),
+    ),
+    Chunk((ItemEnd(0), ItemStart(1, "text"), TextDelta(1, "Hello"), ItemEnd(1))),
+    *ENDING[1:],
+]
+
+
+@pytest.mark.promise("P17")
+@pytest.mark.parametrize(("model", "sealed"), [("demo", True), ("chat", True), ("other", False)])
+async def test_reasoning_goes_only_to_the_server_that_signed_it(model: str, sealed: bool) -> None:
+    async with serving([SIGNED], models=(RESPONSES, CHAT_MODEL, OTHER)) as server:
+        first = await server.ask("POST", PATH, FIRST)
+        assert (await server.ask("POST", PATH, after(first, model=model))).status == 200
+        sent = body_of(server.provider.asked[1])["input"]
+        assert [item.get("type") for item in sent] == [None, *["reasoning"] * sealed, "message", None]
+        assert ("s3aled" in json.dumps(sent)) is sealed

@@ -12,6 +12,7 @@ from headrace.config import ApiKey, Config, Secret
 from headrace.dialects import BY_CODE, DIALECTS, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, cursor, openai_responses
 from headrace.dialects.base import Dialect, read_json
 from headrace.dialects.openai_chat import write_request
+from headrace.dialects.openai_responses.input_items import Page, batches
 from headrace.endpoints import attach, streams
 from headrace.endpoints import body as request_body
 from headrace.engine.idempotency import IdempotencyKey
@@ -58,7 +59,10 @@ def responses_request(data: bytes) -> None:
     assert 0 <= input_tokens_of(request) <= 2 * len(data) + 4
     assert request.echo is None or len(bytes(request.echo)) <= 64 * 1024
     OPENAI_RESPONSES.unsaid(request)
-    _decode(msgspec.json.encode(openai_responses.input_items(data, "id")))
+    page = Page(limit=100, after=None, newest_first=True)
+    for batch in batches(data, "id"):
+        page.add(batch)
+    _decode(page.json(data))
     kept = msgspec.json.decode(openai_responses.write_request(request, "up", stream=True), type=dict[str, msgspec.Raw])
     given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     rewritten = ("model", "stream", "background")

@@ -25,9 +25,10 @@ from headrace.endpoints.json_schema import (
 _NAMED: Final[Schema] = {"type": "string", "minLength": 1}
 _SOURCE: Final[Schema] = {
     "anyOf": [
-        object_of({"type": {"const": "base64"}, "media_type": STRING, "data": _NAMED}, *("type", "media_type", "data")),
+        object_of({"type": {"const": "base64"}, "media_type": STRING, "data": _NAMED}, *("type", "data")),
         object_of({"type": {"const": "url"}, "url": _NAMED}, "type", "url"),
         object_of({"type": {"const": "file"}, "file_id": _NAMED}, "type", "file_id"),
+        object_of({"type": any_other("base64", "url", "file")}, "type"),
     ]
 }
 _BLOCKS: Final = ("text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result")
@@ -37,16 +38,6 @@ _DOCUMENT: Final[Schema] = object_of(
     {"type": {"const": "document"}, "source": _SOURCE} | optional({"title": STRING, "context": STRING}),
     *("type", "source"),
 )
-_OTHER: Final[Schema] = object_of({"type": any_other(*_BLOCKS)}, "type")
-_RESULT: Final[Schema] = object_of(
-    {
-        "type": {"const": "tool_result"},
-        "tool_use_id": STRING,
-        "content": {"anyOf": [STRING, list_of({"anyOf": [_TEXT, _IMAGE, _DOCUMENT]}), {"type": "null"}]},
-        "is_error": or_null(BOOLEAN),
-    },
-    *("type", "tool_use_id"),
-)
 _THINKING: Final[Schema] = object_of(
     {"type": {"const": "thinking"}, "thinking": STRING, "signature": STRING}, "type", "thinking"
 )
@@ -54,12 +45,20 @@ _REDACTED: Final[Schema] = object_of({"type": {"const": "redacted_thinking"}, "d
 _USE: Final[Schema] = object_of(
     {"type": {"const": "tool_use"}, "id": STRING, "name": STRING, "input": OBJECT}, *("type", "id", "name", "input")
 )
+_OTHER: Final[Schema] = object_of({"type": any_other(*_BLOCKS)}, "type")
 
 
 def _content(*blocks: Schema) -> Schema:
     return {"anyOf": [STRING, list_of({"anyOf": list(blocks)})]}
 
 
+_ANY: Final[Schema] = _content(
+    _TEXT, object_of({"type": any_other("text", "image", "document", "thinking", "redacted_thinking")}, "type")
+)
+_RESULT: Final[Schema] = object_of(
+    {"type": {"const": "tool_result"}, "tool_use_id": STRING, "content": or_null(_ANY), "is_error": or_null(BOOLEAN)},
+    *("type", "tool_use_id"),
+)
 _MESSAGE: Final[Schema] = {
     "description": "A turn; a block of another type is what the model server takes, as it is.",
     "anyOf": [
@@ -68,10 +67,13 @@ _MESSAGE: Final[Schema] = {
             *("role", "content"),
         ),
         object_of(
-            {"role": {"const": "assistant"}, "content": _content(_TEXT, _THINKING, _REDACTED, _USE, _OTHER)},
+            {
+                "role": {"const": "assistant"},
+                "content": _content(_TEXT, _THINKING, _REDACTED, _USE, _OTHER),
+            },
             *("role", "content"),
         ),
-        object_of({"role": {"const": "system"}, "content": _content(_TEXT)}, "role", "content"),
+        object_of({"role": {"const": "system"}, "content": _content(_TEXT, _OTHER)}, "role", "content"),
     ],
 }
 _TOOL: Final[Schema] = {
@@ -108,7 +110,7 @@ _FIELDS: Final[Schema] = {
     "max_tokens": LIMIT,
     **optional(
         {
-            "system": _content(_TEXT),
+            "system": _ANY,
             "stream": BOOLEAN,
             "tools": list_of(_TOOL),
             "tool_choice": _CHOICE,
@@ -143,7 +145,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
         **_NO_KEY,
     ),
     "AnthropicCountRequest": object_of(
-        {**_FIELDS, "max_tokens": or_null(LIMIT)}, *("model", "messages"), description="The same prompt.", **_NO_KEY
+        {"model": MODEL_NAME, "messages": list_of(ref("AnthropicTurn"), minItems=1)},
+        *("model", "messages"),
+        description="A request for an answer, of which `max_tokens` may be left out.",
+        **_NO_KEY,
     ),
     "AnthropicMessage": object_of(_ANSWER_FIELDS, *_ANSWER_FIELDS),
     "AnthropicCount": object_of({"input_tokens": COUNT, "source": {"const": "estimated"}}, "input_tokens"),

@@ -7,8 +7,10 @@ conversation, which is put together from the stored requests and answers, so all
 from __future__ import annotations
 
 import msgspec
+from msgspec import Raw
 
 from headrace.bodies import Body, LongBody, Pieces
+from headrace.config import Model
 from headrace.dialects import OPENAI_RESPONSES
 from headrace.dialects.openai_responses import output_items
 from headrace.dialects.openai_responses.chain import (
@@ -45,15 +47,23 @@ class Conversations:
             NotFound: an answer of the conversation is unknown, expired, was not stored, or is another owner's (P32).
             BadRequest: the last answer still runs, or the conversation is too long.
         """
+        try:
+            return await self._continued(asked, previous, owner)
+        except NotFound as error:
+            text = "A response of the conversation that previous_response_id continues is not here, or was not stored."
+            raise NotFound(text, code="previous_response_not_found", param=PREVIOUS) from error
+
+    async def _continued(self, asked: Asked, previous: str, owner: str) -> bytes | LongBody:
+        model = self._services.model(asked.model)
         stream_id, body = await self._found(previous, owner)
-        upstream_id = await self._kept_upstream(asked.model, stream_id)
+        upstream_id = await self._kept_upstream(model, stream_id)
         if upstream_id is not None:
             return continuing(asked.body, upstream_id)
         links: list[Link] = []
         left = self._services.config.max_request_bytes - _size_of(asked.body)
         while True:
             left -= len(body)
-            link = await self._link(stream_id, body) if left >= 0 else None
+            link = await self._link(model, stream_id, body) if left >= 0 else None
             left -= sum(map(len, link.output)) if link is not None else 0
             if link is None or left < 0 or len(links) == _MOST_LINKS:
                 raise self._too_long()
@@ -65,37 +75,38 @@ class Conversations:
 
     async def _found(self, public_id: str, owner: str) -> tuple[str, Body]:
         """The stream of an answer, and its request."""
-        try:
-            stream_id = attach.stream_of(public_id)
-            state = (await self._engine.info(stream_id, owner)).state
-            dialect = (await self._engine.first(stream_id)).dialect
-            body = await self._engine.request(stream_id)
-        except NotFound as error:
-            raise _unknown() from error
+        stream_id = attach.stream_of(public_id)
+        state = (await self._engine.info(stream_id, owner)).state
+        dialect = (await self._engine.first(stream_id)).dialect
+        body = await self._engine.request(stream_id)
         if dialect != OPENAI_RESPONSES.name or not body:
-            raise _unknown()
+            raise NotFound(f"There is no response {stream_id}, or it was not stored.")
         if state == "running":
             text = "The response of previous_response_id still runs: wait for its end, or cancel it."
             raise BadRequest(text, code="previous_response_running", param=PREVIOUS)
         return stream_id, body
 
-    async def _link(self, stream_id: str, body: Body) -> Link:
+    async def _link(self, model: Model | None, stream_id: str, body: Body) -> Link:
         asked = await gathered(stepwise(body.parts if isinstance(body, Pieces) else (body,)))
-        try:
-            answer = await self._engine.answer(stream_id)
-        except NotFound as error:  # it expired meanwhile
-            raise _unknown() from error
-        return Link(asked, _output(answer))
+        step, _ = await self._begun(stream_id)
+        answer = await self._engine.answer(stream_id)
+        same = model is not None and step is not None and step.provider == model.provider
+        return Link(asked, _output(answer, reasoning=same))
 
-    async def _kept_upstream(self, model: str, stream_id: str) -> str | None:
+    async def _kept_upstream(self, model: Model | None, stream_id: str) -> str | None:
         """The id under which the model server that is asked now keeps an answer that it gave before."""
-        entry = self._services.model(model)
-        begun = await self._engine.beginning(stream_id)
-        if entry is None or begun is None or entry.protocol != _PROTOCOL:
+        step, frame = await self._begun(stream_id)
+        if model is None or step is None or model.protocol != _PROTOCOL:
             return None
-        step = next(event for event in begun.events if isinstance(event, StepStart))
-        same = (step.provider, step.dialect) == (entry.provider, OPENAI_RESPONSES.name)
-        return step.upstream_id or None if same and says_stored(begun.raw) else None
+        same = (step.provider, step.dialect) == (model.provider, OPENAI_RESPONSES.name)
+        return step.upstream_id or None if same and says_stored(frame) else None
+
+    async def _begun(self, stream_id: str) -> tuple[StepStart | None, Raw | None]:
+        """How a model server began to answer, and its own frame that said so."""
+        record = await self._engine.beginning(stream_id)
+        if record is None:
+            return None, None
+        return next(event for event in record.events if isinstance(event, StepStart)), record.raw
 
     def _too_long(self) -> BadRequest:
         most = self._services.config.max_request_bytes
@@ -106,19 +117,19 @@ class Conversations:
         return BadRequest(text, code="context_length_exceeded", param=PREVIOUS)
 
 
-def _unknown() -> NotFound:
-    text = "A response of the conversation that previous_response_id continues is not here, or was not stored."
-    return NotFound(text, code="previous_response_not_found", param=PREVIOUS)
+def _output(answer: Answer, *, reasoning: bool) -> list[bytes]:
+    """What a model goes on from, as JSON; reasoning only where the server that signed it is asked again.
 
-
-def _output(answer: Answer) -> list[bytes]:
-    """What a model goes on from, as JSON. Of an answer that broke off only what it said.
-
-    A model server refuses a call whose arguments end in the middle, and one that nobody has answered.
+    Of an answer that broke off it is only what it said: a model server refuses a call whose arguments end in the
+    middle, and one that nobody has answered.
     """
     terminal = answer.terminal
     whole = isinstance(terminal, Finished) and terminal.reason not in _BROKEN_OFF
-    return [msgspec.json.encode(item) for item in output_items(answer) if whole or item["type"] == "message"]
+    return [
+        msgspec.json.encode(item)
+        for item in output_items(answer)
+        if item["type"] == "message" or (whole and (reasoning or item["type"] != "reasoning"))
+    ]
 
 
 def _size_of(body: bytes | LongBody) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from starlette.datastructures import Headers
 
@@ -25,8 +26,18 @@ def headers_upstream(dialect: Dialect, headers: Headers) -> tuple[tuple[str, str
     if dialect is not ANTHROPIC_MESSAGES:
         return ()
     version = headers.get(VERSION, DEFAULT_VERSION)
-    if _DATE.fullmatch(version) is None:
+    if not _is_date(version):
         raise BadRequest(f"{VERSION} is a date such as {DEFAULT_VERSION}.", param=VERSION)
     names = [name.strip() for line in headers.getlist(BETA) for name in line.split(",")]
     betas = ",".join(checked_token(name, BETA) for name in names if name)
     return ((VERSION, version), (BETA, betas)) if betas else ((VERSION, version),)
+
+
+def _is_date(text: str) -> bool:
+    if _DATE.fullmatch(text) is None:
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:  # the thirtieth of February
+        return False
+    return True

@@ -51,13 +51,14 @@ class Responses:
 
     async def read(self, request: Request, stream_id: str) -> Response:
         """The answer with its state, whatever that is, or the stream from a position on."""
+        after = attach.whole_number(request, AFTER, "a sequence number")
         subscription = await self._engine.subscribe(attach.stream_of(stream_id), _owner(request))
         with subscription.handing_over():
             if not _as_stream(request):
                 state = await self._state(subscription.stream_id)
                 subscription.close()  # whoever looks is a reader between two looks: the grace starts anew
                 return state
-            at = _position(request, await self._engine.first(subscription.stream_id))
+            at = _position(request, await self._engine.first(subscription.stream_id), after)
         framing = SSE(ids=at.prefix, retry=True, heartbeat=OPENAI_RESPONSES.heartbeat)
         try:
             return await attach.read_view(self._services, subscription, framing, OPENAI_RESPONSES, at)
@@ -131,12 +132,10 @@ def _as_stream(request: Request) -> bool:
     return asked in _YES or attach.accepts(request, attach.SSE_TYPE)
 
 
-def _position(request: Request, start: StreamStart) -> Cursor:
-    """Frames that the caller has: those up to the sequence number `starting_after`, or the cursor that it kept."""
+def _position(request: Request, start: StreamStart, after: int) -> Cursor:
+    """Frames that the caller has: those up to the sequence number `after`, or the cursor that it kept."""
     _, at = attach.position(request, OPENAI_RESPONSES, start)
-    if _cursor_param(request) != AFTER:
-        return at
-    return msgspec.structs.replace(at, position=attach.whole_number(request, AFTER, "a sequence number") + 1)
+    return msgspec.structs.replace(at, position=after + 1) if _cursor_param(request) == AFTER else at
 
 
 def _cursor_param(request: Request) -> str:

@@ -122,12 +122,12 @@ _OWN_HEADERS: Final[dict[str, tuple[Schema, ...]]] = {
     "anthropic.messages": (
         _header(
             "anthropic-version",
-            {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+            {"type": "string", "format": "date"},
             "Goes on to a model server of Anthropic's shape.",
         ),
         _header(
             "anthropic-beta",
-            {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}(,[A-Za-z0-9._:-]{1,128})*$"},
+            {"type": "string", "pattern": "^([A-Za-z0-9._:-]{1,128}(,[A-Za-z0-9._:-]{1,128})*)?$"},
             "Names with commas between them, which go on likewise.",
         ),
     )

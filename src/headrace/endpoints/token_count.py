@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -19,6 +19,7 @@ from headrace.endpoints.services import Services
 from headrace.engine.order import Route
 from headrace.errors import UpstreamTimeout
 from headrace.messages import Request as Asked
+from headrace.providers.base import Counting
 from headrace.transforms.estimate import input_tokens_of
 
 PATH = "/v1/messages/count_tokens"
@@ -29,14 +30,6 @@ class _Reading:
 
     parse = ANTHROPIC_MESSAGES.parse_count
     parse_long = ANTHROPIC_MESSAGES.parse_long_count
-
-
-class Counting(Protocol):
-    """A provider that can count."""
-
-    async def count_tokens(self, request: Asked, model: str) -> int:
-        """Tokens of a request for `model`, its name at the upstream."""
-        ...
 
 
 def router(services: Services) -> APIRouter:

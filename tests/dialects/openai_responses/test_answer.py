@@ -13,7 +13,6 @@ from headrace.dialects import OPENAI_RESPONSES
 from headrace.dialects.openai_responses import (
     ResponsesDecoder,
     chunks_of,
-    input_items,
     output_items,
 )
 from headrace.errors import BadRequest, HeadraceError, RateLimited, UpstreamProtocol
@@ -172,28 +171,6 @@ def test_the_output_of_the_same_shape_can_be_said_again(name: str):
     assert items
     assert all("status" not in item and ("id" in item) == (item["type"] == "web_search_call") for item in items)
     OPENAI_RESPONSES.parse(msgspec.json.encode({"model": "m", "input": items}))
-
-
-def test_what_was_asked_is_listed_with_ids_that_stay():
-    assert input_items(b'{"input":"Hi"}', "abc") == [
-        {
-            "id": "msg_abc_in0",
-            "type": "message",
-            "status": "completed",
-            "role": msgspec.Raw(b'"user"'),
-            "content": [{"type": "input_text", "text": msgspec.Raw(b'"Hi"')}],
-        }
-    ]
-    given = [
-        {"role": "assistant", "content": "a"},
-        {"type": "function_call", "id": "fc_own", "call_id": "c", "name": "f", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "c", "output": "1"},
-        {"type": "web_search_call", "x": 1.50},
-    ]
-    listed = json.loads(msgspec.json.encode(input_items(msgspec.json.encode({"input": given}), "abc")))
-    assert [item["id"] for item in listed] == ["msg_abc_in0", "fc_own", "fco_abc_in2", "item_abc_in3"]
-    assert listed[0]["content"] == [{"type": "output_text", "text": "a"}]
-    assert input_items(b'{"previous_response_id":"x"}', "abc") == []
 
 
 @pytest.mark.promise("P12", "P17")

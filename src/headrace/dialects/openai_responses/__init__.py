@@ -14,7 +14,7 @@ from headrace.dialects.long import Steps
 from headrace.dialects.openai_errors import error_body
 from headrace.dialects.openai_responses import request as _request
 from headrace.dialects.openai_responses import writing as _writing
-from headrace.dialects.openai_responses.answer import chunks_of, input_items, output_items, response_object
+from headrace.dialects.openai_responses.answer import chunks_of, output_items, response_object
 from headrace.dialects.openai_responses.decoder import ResponsesDecoder
 from headrace.dialects.openai_responses.view import ResponsesView
 from headrace.dialects.openai_responses.wire import NAME, PREFIX, is_kept_frame
@@ -69,7 +69,6 @@ __all__ = [
     "OpenAIResponses",
     "ResponsesDecoder",
     "chunks_of",
-    "input_items",
     "is_kept_frame",
     "output_items",
     "response_object",

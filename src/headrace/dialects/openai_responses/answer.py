@@ -8,7 +8,6 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw
 
-from headrace.bodies import Body
 from headrace.codecs import NOT_JSON
 from headrace.dialects.openai_responses import response
 from headrace.dialects.openai_responses.decoder import ResponsesDecoder
@@ -172,35 +171,3 @@ def _again(item: Fields) -> Fields:
             {name: value for name, value in part.items() if name != "logprobs"} for part in item["content"]
         ]
     return again
-
-
-class _Asked(msgspec.Struct):
-    input: str | list[dict[str, Raw]] | None = None
-
-
-_asked = msgspec.json.Decoder(_Asked).decode
-_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
-
-
-def input_items(body: Body, stream_id: str) -> list[Fields]:
-    """The items of a stored request in the order in which they were sent; ids are the same in every read.
-
-    A long request is parsed in one go. Raises `codecs.NOT_JSON` for what is no request of this shape.
-    """
-    given = _asked(body if isinstance(body, bytes) else b"".join(body.parts)).input
-    if isinstance(given, str):
-        given = [{"role": Raw(b'"user"'), "content": Raw(msgspec.json.encode(given))}]
-    return [_listed(item, index, stream_id) for index, item in enumerate(given or ())]
-
-
-def _listed(item: dict[str, Raw], index: int, stream_id: str) -> Fields:
-    kind = msgspec.json.decode(item["type"], type=str) if "type" in item else "message"
-    own: Fields = {"id": f"{_PREFIXES.get(kind, 'item')}_{stream_id}_in{index}", "type": kind}
-    if kind == "message":
-        own["status"] = "completed"
-    fields: Fields = own | item
-    content = item.get("content")
-    if content is not None and bytes(content)[:1] == b'"':
-        said = "output_text" if bytes(item.get("role", b"")) == b'"assistant"' else "input_text"
-        fields["content"] = [{"type": said, "text": content}]
-    return fields

@@ -16,7 +16,6 @@ _elements_of = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _text_of = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.encode
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
-_MESSAGE = Raw(b'"message"')
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -80,13 +79,17 @@ def batches(asked: Asked, stream_id: str) -> Iterator[list[Item]]:
 
 def _item(stream_id: str, index: int, fields: dict[str, Raw]) -> Item:
     """As it came, with the fields that official clients require; an id of ours is the same in every read."""
-    kind = _text_of(fields.get("type", _MESSAGE))
-    given = fields.get("id")
-    own = f"{_PREFIXES.get(kind, 'item')}_{stream_id}_in{index}"
-    name = own if given is None or bytes(given) == b"null" else _text_of(given)
-    whole: dict[str, Any] = {"type": kind, "status": "completed", **fields, "id": name}
+    kind = _text(fields.get("type")) or "message"
+    name = _text(fields.get("id")) or f"{_PREFIXES.get(kind, 'item')}_{stream_id}_in{index}"
+    whole: dict[str, Any] = {"status": "completed"} if kind == "message" else {}
+    whole |= {**fields, "id": name, "type": kind}
     content = fields.get("content")
     if kind == "message" and content is not None and bytes(content).startswith(b'"'):
-        part = "output_text" if fields.get("role") == Raw(b'"assistant"') else "input_text"
-        whole["content"] = [{"type": part, "text": content} | ({"annotations": []} if part == "output_text" else {})]
+        said = "output_text" if _text(fields.get("role")) == "assistant" else "input_text"
+        whole["content"] = [{"type": said, "text": content}]
     return Item(name, whole)
+
+
+def _text(value: Raw | None) -> str:
+    """A field that is a string; nothing of one that is not."""
+    return _text_of(value) if value is not None and bytes(value).startswith(b'"') else ""
