@@ -144,7 +144,7 @@ def test_every_origin_needs_keys(no_auth: bool):
 
 def test_every_preset_address_is_complete():
     for name, row in PROVIDERS.items():
-        assert row.protocol == (name if name in ("local", "replay") else "openai")
+        assert row.protocol == (name if name in ("anthropic", "local", "replay") else "openai")
         if row.base_url is not None:
             assert row.base_url.startswith(("https://", "http://localhost"))
             assert not row.base_url.endswith("/")

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from headrace.bodies import LARGEST_STEP, LongBody
 from headrace.codecs import NOT_JSON
 from headrace.codecs.long_body import LongBodyReader
-from headrace.dialects import NATIVE, OPENAI_CHAT
+from headrace.dialects import ANTHROPIC_MESSAGES, NATIVE, OPENAI_CHAT, anthropic_messages, openai_chat
 from headrace.dialects.base import Dialect, invalid_json
-from headrace.dialects.openai_chat import write_long_request, write_request
 from headrace.engine.idempotency import IdempotencyKey, digest_of_long
 from headrace.errors import BadRequest
 from headrace.messages import LongMessages, Request
@@ -102,7 +101,50 @@ def native_requests(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 natives = native_requests(native_parts)
 """What every shape can say."""
-SHAPES = {OPENAI_CHAT.name: (OPENAI_CHAT, chats), NATIVE.name: (NATIVE, native_requests(more_native_parts))}
+blocks = st.one_of(
+    st.fixed_dictionaries({"type": st.just("text"), "text": texts}),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("image"),
+            "source": st.fixed_dictionaries(
+                {"type": st.just("base64"), "media_type": st.just("image/png"), "data": texts.filter(bool)}
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("document"),
+            "source": st.fixed_dictionaries({"type": st.just("text"), "data": texts}),
+        },
+        optional={"title": texts, "context": texts},
+    ),
+)
+results = st.fixed_dictionaries(
+    {"type": st.just("tool_result"), "tool_use_id": texts, "content": texts | st.lists(blocks, max_size=2)},
+    optional={"is_error": st.booleans()},
+)
+uses = st.fixed_dictionaries(
+    {"type": st.just("tool_use"), "id": texts, "name": texts, "input": st.dictionaries(texts, anything, max_size=3)}
+)
+thoughts = st.fixed_dictionaries({"type": st.just("thinking"), "thinking": texts, "signature": texts})
+turns = st.fixed_dictionaries(
+    {"role": st.just("user"), "content": texts | st.lists(blocks | results, max_size=4)}
+) | st.fixed_dictionaries({"role": st.just("assistant"), "content": st.lists(blocks | uses | thoughts, max_size=4)})
+anthropics = st.fixed_dictionaries(
+    {"model": names, "max_tokens": st.just(9), "messages": st.lists(turns, min_size=1, max_size=9)},
+    optional={
+        "system": texts,
+        "stream": st.booleans(),
+        "stop_sequences": st.lists(texts, max_size=4),
+        "metadata": st.fixed_dictionaries({"user_id": texts}),
+        "vendor": anything,
+    },
+)
+SHAPES = {
+    OPENAI_CHAT.name: (OPENAI_CHAT, chats),
+    NATIVE.name: (NATIVE, native_requests(more_native_parts)),
+    ANTHROPIC_MESSAGES.name: (ANTHROPIC_MESSAGES, anthropics),
+}
 splits = st.lists(st.integers(0, 2000), max_size=6)
 
 
@@ -153,17 +195,28 @@ def test_the_request_is_the_same(
 
 
 @pytest.mark.promise("P12", "P17", "P27")
+@pytest.mark.parametrize("upstream", [openai_chat, anthropic_messages], ids=["to_chat", "to_messages"])
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(max_examples=50)
 @given(data=st.data(), longest=thresholds, run=st.integers(1, 60), stream=st.booleans())
-def test_the_upstream_is_asked_the_same(shape: str, data: Any, longest: int, run: int, stream: bool) -> None:
+def test_the_upstream_is_asked_the_same(
+    shape: str, upstream: Any, data: Any, longest: int, run: int, stream: bool
+) -> None:
     dialect, bodies = SHAPES[shape]
     body = json.dumps(data.draw(bodies)).encode()
+    try:
+        expected = upstream.write_request(dialect.parse(body), "up", stream=stream)
+    except BadRequest as problem:
+        param = problem.param
+        long = in_parts(body, longest, run)
+        with pytest.raises(BadRequest) as refused:
+            list(upstream.write_long_request(read(dialect, long), long, "up", stream=stream))
+        assert refused.value.param == param
+        return
     long = in_parts(body, longest, run)
-    sent = b"".join(write_long_request(read(dialect, long), long, "up", stream=stream))
-    expected = write_request(dialect.parse(body), "up", stream=stream)
+    sent = b"".join(upstream.write_long_request(read(dialect, long), long, "up", stream=stream))
     assert json.loads(sent) == json.loads(expected)
-    if dialect is OPENAI_CHAT:
+    if dialect.name == upstream.NAME:
         assert msgspec.json.decode(sent, type=dict[str, msgspec.Raw]) == msgspec.json.decode(
             expected, type=dict[str, msgspec.Raw]
         )

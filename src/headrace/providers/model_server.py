@@ -105,6 +105,18 @@ class ModelServer:
             request = msgspec.structs.replace(request, messages=(), body=b"")
         self._wire.write(request, request.model, stream=True)
 
+    async def ask(self, wire: Wire, request: Request, model: str) -> bytes:
+        """The whole answer to another question about `request`: `wire` has its path, and what writes it.
+
+        Raises:
+            HeadraceError: as `Upstream.post`.
+            UpstreamError: the answer broke off, or is over the limit.
+        """
+        body = await _written(wire, request, model, stream=False)
+        own = request.headers if request.dialect == wire.dialect else ()
+        async with self._upstream.post(wire.path, body, JSON, dict(own)) as reply:
+            return await reply.read_all(self._max_line)
+
     async def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
         """Ask, and yield one list per socket read, or several of a long one: see `Provider.stream`.
 

@@ -194,26 +194,28 @@ def _turns(messages: Iterable[tuple[int, Message]], body: bytes | LongBody) -> I
     role = ""
     blocks: list[dict[str, Any]] = []
     for index, message in messages:
-        if message.role in _HOISTED:
+        fresh = [] if message.role in _HOISTED else _said(index, message, body)
+        if not fresh:
             continue
         said = "assistant" if message.role == "assistant" else "user"
         if said != role and blocks:
             yield {"role": role, "content": blocks}
             blocks = []
         role = said
-        _add(blocks, index, message, body)
+        # Anthropic wants the results of tools before all else in a turn.
+        place = sum(block["type"] == "tool_result" for block in blocks) if message.role == "tool" else len(blocks)
+        blocks[place:place] = fresh
     if blocks:
         yield {"role": role, "content": blocks}
 
 
-def _add(blocks: list[dict[str, Any]], index: int, message: Message, body: bytes | LongBody) -> None:
+def _said(index: int, message: Message, body: bytes | LongBody) -> list[dict[str, Any]]:
+    """The blocks of one message."""
     where = f"messages[{index}]"
     if message.role in ("tool", "function"):
-        results = sum(block["type"] == "tool_result" for block in blocks)
-        blocks.insert(results, _result(where, message, body))  # Anthropic wants them before all else in the turn
-        return
-    blocks += _blocks(where, message.parts, body)
-    blocks += [_call(f"{where}.tool_calls[{number}]", call, body) for number, call in enumerate(message.tool_calls)]
+        return [_result(where, message, body)]
+    calls = [_call(f"{where}.tool_calls[{number}]", call, body) for number, call in enumerate(message.tool_calls)]
+    return [*_blocks(where, message.parts, body), *calls]
 
 
 def _blocks(where: str, parts: Sequence[Part], body: bytes | LongBody) -> list[dict[str, Any]]:
