@@ -222,7 +222,7 @@ def test_what_a_tool_shows_comes_after_the_last_result_of_the_turn():
     _, first, second, shown, user, third, last = asked["messages"]
     assert first == {"role": "tool", "tool_call_id": "a", "content": "a page"}
     assert second == {"role": "tool", "tool_call_id": "b", "content": "The next message shows it."}
-    introductions = [{"type": "text", "text": f"This is in the result of the call {call}:"} for call in "ab"]
+    introductions = [{"type": "text", "text": f"This is in the result of the call {call}"} for call in "ab"]
     assert shown == {"role": "user", "content": [introductions[0], SHOWN, introductions[1], SHOWN]}
     assert user == {"role": "user", "content": "And?"}
     assert (third["tool_call_id"], last["role"], last["content"][1]) == ("c", "user", SHOWN)

@@ -16,6 +16,15 @@ export function described(error) {
   return { kind, name, message, status, code, param, body: error.error ?? null };
 }
 
+/** The answer, or the error that came in its place. */
+export async function outcome(asking) {
+  try {
+    return { answer: await asking(), error: null };
+  } catch (error) {
+    return { answer: null, error: described(error) };
+  }
+}
+
 /** All that a stream gives, and the error that it ended with, if it did. */
 export async function collected(opening, look = () => {}) {
   const chunks = [];

@@ -2,19 +2,11 @@
 
 import OpenAI from "openai";
 
-import { collected, described, headersOf, run } from "./cases.mjs";
+import { collected, headersOf, outcome, run } from "./cases.mjs";
 
 /** Asked once: what a server says is not asked for again. */
 function client({ baseURL, headers = {} }) {
   return new OpenAI({ baseURL, apiKey: "none", maxRetries: 0, defaultHeaders: headers });
-}
-
-async function outcome(asking) {
-  try {
-    return { answer: await asking(), error: null };
-  } catch (error) {
-    return { answer: null, error: described(error) };
-  }
 }
 
 await run({
@@ -51,6 +43,43 @@ await run({
       () => stream,
       (chunk) => chunk.choices[0]?.delta.content && stream.controller.abort(),
     );
+  },
+
+  async responses(options) {
+    return outcome(() => client(options).responses.create(options.question));
+  },
+
+  async responsesStream(options) {
+    return collected(() => client(options).responses.create({ ...options.question, stream: true }));
+  },
+
+  // The helper, which puts the events together.
+  async responsesFinal(options) {
+    return outcome(() => client(options).responses.stream(options.question).finalResponse());
+  },
+
+  async responsesAgain(options) {
+    return outcome(() => client(options).responses.retrieve(options.id));
+  },
+
+  async responsesAgainFrom(options) {
+    const query = { stream: true, starting_after: options.after };
+    return collected(() => client(options).responses.retrieve(options.id, query));
+  },
+
+  async responsesAbort(options) {
+    const stream = await client(options).responses.create({ ...options.question, stream: true });
+    return collected(
+      () => stream,
+      (event) => event.type === "response.output_text.delta" && stream.controller.abort(),
+    );
+  },
+
+  // Asks in the background and takes it back.
+  async responsesCancel(options) {
+    const asking = client(options);
+    const { id, status } = await asking.responses.create({ ...options.question, background: true });
+    return { id, status, answer: await asking.responses.cancel(id) };
   },
 
   async models(options) {

@@ -154,8 +154,9 @@ def _said_result(message: Message, where: str, request: Request) -> tuple[dict[s
     shown = [_said(part, where, request) for part in parts if part.media is not None]
     said = [_said(part, where, request) for part in parts if part.media is None]
     if shown:
-        of = f" of the call {message.call_id}" if message.call_id else ""
-        shown.insert(0, {"type": "text", "text": f"This is in the result{of}:"})
+        # The id is the end of the text: in a long request it may be a stand-in, after which nothing may come.
+        whose = f"the call {message.call_id}" if message.call_id else "the last call"
+        shown.insert(0, {"type": "text", "text": f"This is in the result of {whose}"})
         said = said or [{"type": "text", "text": _SHOWN}]
     if message.is_error:
         said = _failed(said)
