@@ -274,7 +274,7 @@ class ResponsesView:
             words = THOUGHT if frame.summary_index is None else SUMMARY
         item = self._item_at(frame)
         part = self._parts[number] = item.part(words, frame.index)
-        part.begun = True
+        part.begun = part.open = True
         return part
 
     def _item_of(self, part: Part) -> OutputItem:
