@@ -32,6 +32,10 @@ def log_of(chunks: Sequence[Chunk], terminal: Terminal) -> list[Record]:
     return [Record(seq, 1000 + seq, chunk.events, chunk.raw) for seq, chunk in enumerate(every)]
 
 
+_IN_PARTS = (OPENAI_RESPONSES.name, ANTHROPIC_MESSAGES.name)
+"""Shapes in which each item and each of its parts begins and ends with a frame."""
+
+
 def check_log(records: Sequence[Record], cut: int) -> Answer:
     """Every view renders it, resumes in it, and its answer can be given; `cut` chooses a position."""
     for record in records:
