@@ -5,6 +5,7 @@ import json
 import anyio
 import pytest
 
+from headrace.dialects import DIALECTS
 from headrace.errors import UpstreamIncomplete
 from tests.endpoints.serving import CHAT, ENDING, OPENING, SSE, STREAMED, STREAMS, Exchange, Server, serving, text
 
@@ -34,6 +35,13 @@ async def events(server: Server, stream_id: str, query: str = "", headers: dict[
             "text/event-stream",
             b'retry: 2000\nid: r1.1\nevent: response.created\ndata: {"type":"response.created","sequence_number":0,',
         ),
+        (
+            "?format=anthropic.messages",
+            {},
+            "text/event-stream",
+            b"retry: 2000\nid: a1.1\nevent: message_start\ndata: {",
+        ),
+        ("?format=anthropic.messages", NDJSON, "application/x-ndjson", b'{"type":"message_start"'),
         ("", NDJSON, "application/x-ndjson", b'{"seq":0'),
         ("?format=text", {}, "text/plain", "Hello wörld".encode()),
         ("", PLAIN, "text/plain", "Hello wörld".encode()),
@@ -60,7 +68,7 @@ async def test_the_format_and_the_accepted_type_decide_the_bytes(
 
 
 @pytest.mark.promise("P4", "P9")
-@pytest.mark.parametrize("query", ["?format=native", "?format=openai.chat", "?format=openai.responses", "?format=text"])
+@pytest.mark.parametrize("query", [f"?format={name}" for name in DIALECTS])
 async def test_every_frame_of_sse_is_a_place_to_resume_from(query: str) -> None:
     async with serving() as server:
         posted = await server.stream()
@@ -72,7 +80,7 @@ async def test_every_frame_of_sse_is_a_place_to_resume_from(query: str) -> None:
 
 
 @pytest.mark.promise("P4", "P9")
-@pytest.mark.parametrize("query", ["?format=native", "?format=openai.chat", "?format=openai.responses"])
+@pytest.mark.parametrize("query", [f"?format={name}" for name in DIALECTS if name != "text"])
 async def test_lines_are_skipped_by_their_number(query: str) -> None:
     async with serving() as server:
         posted = await server.stream()

@@ -32,6 +32,10 @@ def log_of(chunks: Sequence[Chunk], terminal: Terminal) -> list[Record]:
     return [Record(seq, 1000 + seq, chunk.events, chunk.raw) for seq, chunk in enumerate(every)]
 
 
+_IN_PARTS = (OPENAI_RESPONSES.name, ANTHROPIC_MESSAGES.name)
+"""Shapes in which each item and each of its parts begins and ends with a frame."""
+
+
 def check_log(records: Sequence[Record], cut: int) -> Answer:
     """Every view renders it, resumes in it, and its answer can be given; `cut` chooses a position."""
     for record in records:
@@ -54,10 +58,7 @@ def _check_view(view: View, resumed: View, records: Sequence[Record], cut: int, 
     assert [view.encode(frame) for frame in frames] == encoded, "a frame is not the same for ever"
     if dialect != "text":
         most = len(records) + 2
-        if dialect in (
-            OPENAI_RESPONSES.name,
-            ANTHROPIC_MESSAGES.name,
-        ):  # where each item and each of its parts begins and ends with a frame
+        if dialect in _IN_PARTS:
             most += 6 * sum(len(record.events) for record in records)
         assert len(frames) <= most, "more frames than the log has reason for"
         for data in encoded:

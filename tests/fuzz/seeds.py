@@ -271,6 +271,41 @@ _WRONG = [
 _RESPONSES = [path.read_bytes() for path in sorted((_FIXTURES / "responses").glob("*.sse"))]
 _STREAMS = [b"".join(_vectors()[start : start + 3]) for start in range(0, 60, 3)]
 
+_MESSAGES = [path.read_bytes() for path in sorted((_FIXTURES / "anthropic").glob("*.sse"))]
+_BLOCKS: list[dict[str, Any]] = [
+    {"type": "thinking", "thinking": "Hm", "signature": "c2ln"},
+    {"type": "redacted_thinking", "data": "x"},
+    {"type": "text", "text": "Hi", "citations": [{"type": "char_location"}]},
+    {"type": "tool_use", "id": "t", "name": "f", "input": {"a": [1.50]}},
+    {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+]
+_MESSAGE = _encode(
+    {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": _BLOCKS,
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 1, "output_tokens": 2},
+    }
+)
+_RESULT = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "18"}], "is_error": True}
+_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+_PAPER = {"type": "document", "source": {"type": "text", "data": "Once."}, "title": "Tale"}
+_ASKED_OF_CLAUDE: list[dict[str, Any]] = [
+    {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "system": "Be brief."},
+    {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "assistant", "content": _BLOCKS}, {"role": "user", "content": [_RESULT, _IMAGE, _PAPER]}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "w"}],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 2048},
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+    },
+]
+
 SEEDS: dict[str, list[bytes]] = {
     "sse": _first(2, [*_vectors(), *_STREAMS, *_BODIES[:3]]),
     "lines": _first(2, [*_RECORDS[:4], b"a\r\n\r\n\nb\rc\n"]),
@@ -278,6 +313,9 @@ SEEDS: dict[str, list[bytes]] = {
     "chat_answer": _first(1, [*map(_completion, VENDORS.values()), *ERRORS]),
     "responses_stream": _first(1, _RESPONSES),
     "responses_answer": _first(1, [*map(_response, _RESPONSES), *ERRORS]),
+    "messages_stream": _first(1, _MESSAGES),
+    "messages_answer": _first(1, [_MESSAGE, *ERRORS]),
+    "messages_request": [_encode(body) for body in _ASKED_OF_CLAUDE],
     "refusal": [head + body for head in _WRONG for body in ERRORS],
     "local_answer": _LLAMA,
     "recording": [bytes((0, 5)) + data for data in _RECORDS] + [bytes((1, 5)) + data for data in _BODIES[-3:]],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz import application, asking, configuring, mocking, records, upstream
+from tests.fuzz import application, asking, configuring, messages, mocking, records, upstream
 
 Target = Callable[[bytes], None]
 
@@ -21,6 +21,9 @@ TARGETS: dict[str, Target] = {
         upstream.chat_answer,
         upstream.responses_stream,
         upstream.responses_answer,
+        messages.messages_stream,
+        messages.messages_answer,
+        messages.messages_request,
         upstream.refusal,
         upstream.local_answer,
         records.recording,

@@ -274,6 +274,7 @@ async def test_an_error_in_the_bytes_comes_after_what_came_before_it(tmp_path: P
 # What is no recording
 
 STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","model":"m","dialect":"openai.chat"}],'
+MESSAGES = STEPPED.replace(b"openai.chat", b"anthropic.messages")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +299,8 @@ STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","mo
             STEPPED.replace(b"openai.chat", b"openai.responses") + b'"raw":{"type":"response.completed"}}',
             "none that openai.responses keeps",
         ),
+        ("a.ndjson", MESSAGES + b'"raw":[]}\n', "line 1: its raw frame is none that anthropic.messages keeps"),
+        ("a.ndjson", MESSAGES + b'"raw":{"type":"message_start"}}\n', "line 1: its raw frame is none that"),
         ("a.txt", b"", "must end in .ndjson"),
     ],
 )

@@ -16,7 +16,7 @@ import msgspec
 
 from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import SSEDecoder
-from headrace.dialects import openai_chat, openai_responses
+from headrace.dialects import anthropic_messages, openai_chat, openai_responses
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import (
     ConfigError,
@@ -42,11 +42,8 @@ from headrace.events import (
 )
 
 NAME = "replay"
-_KEPT = {
-    openai_chat.NAME: openai_chat.is_kept_frame,
-    openai_responses.NAME: openai_responses.is_kept_frame,
-}
-"""Which raw frames the folds of each shape can take apart."""
+_IS_KEPT = {dialect.NAME: dialect.is_kept_frame for dialect in (openai_chat, openai_responses, anthropic_messages)}
+"""What each shape's raw frames must be like: views take them apart without asking again."""
 _ERRORS = {error.code: error for error in (UpstreamError, *UpstreamError.__subclasses__())}
 
 
@@ -103,7 +100,7 @@ def _records(data: bytes, path: Path) -> list[Record]:
         except NOT_JSON as problem:
             raise ConfigError(f"{path}, line {number}: not a record: {problem}") from problem
         dialect = next((event.dialect for event in record.events if isinstance(event, StepStart)), dialect)
-        if record.raw is not None and dialect in _KEPT and not _KEPT[dialect](record.raw):
+        if record.raw is not None and dialect in _IS_KEPT and not _IS_KEPT[dialect](record.raw):
             raise ConfigError(f"{path}, line {number}: its raw frame is none that {dialect} keeps")
         records.append(record)
     return records

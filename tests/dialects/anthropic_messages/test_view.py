@@ -71,6 +71,7 @@ def test_reasoning_is_thinking_with_its_signature():
     ]
 
 
+@pytest.mark.promise("P17")
 def test_reasoning_that_only_the_model_can_read_comes_whole():
     frames = frames_of(
         STEP, ItemStart(0, "reasoning", name="redacted"), Signature(0, "x"), Signature(0, "y"), ItemEnd(0)

@@ -15,7 +15,7 @@ from headrace.dialects.anthropic_messages import writer as _writer
 from headrace.dialects.anthropic_messages.decoder import MessagesDecoder
 from headrace.dialects.anthropic_messages.errors import error_body
 from headrace.dialects.anthropic_messages.view import MessagesView
-from headrace.dialects.anthropic_messages.wire import NAME, PREFIX
+from headrace.dialects.anthropic_messages.wire import NAME, PREFIX, is_kept_frame
 from headrace.dialects.long import Steps
 from headrace.errors import HeadraceError
 from headrace.events import Answer, Finished, Terminal
@@ -79,6 +79,7 @@ __all__ = [
     "AnthropicMessages",
     "MessagesDecoder",
     "chunks_of",
+    "is_kept_frame",
     "write_count",
     "write_long_count",
     "write_long_request",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Raw
 
+from headrace.codecs import NOT_JSON
 from headrace.events import ItemKind, Usage
 
 NAME = "anthropic.messages"
@@ -17,6 +18,7 @@ PREFIX = "msg_"
 NULL = Raw(b"null")
 NO_INPUT = Raw(b"{}")
 
+_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -229,3 +231,14 @@ def usage_block(usage: Usage, *, with_source: bool = True) -> dict[str, Any]:
     if with_source and usage.source != "provider":
         block["source"] = usage.source
     return block
+
+
+def is_kept_frame(raw: Raw) -> bool:
+    """Whether a record's raw frame is one that the decoder keeps: folds take it apart without asking again."""
+    try:
+        fields = _fields_of(raw)
+        if msgspec.json.decode(fields.get("type", NULL)) == "message_start":
+            _fields_of(fields.get("message", NULL))
+    except NOT_JSON:
+        return False
+    return True
