@@ -41,7 +41,7 @@ def test_every_key_is_listed_with_its_default_and_variable(key: str):
 
 
 def test_no_other_key_is_listed():
-    params = {"model", "api_key", "base_url", "headers", "stream", "speed"}
+    params = {"model", "api", "api_key", "base_url", "headers", "stream", "speed"}
     assert set(ROWS) == {*FILE_KEYS, *params} - {"model_list"}
 
 

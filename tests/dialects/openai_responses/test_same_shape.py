@@ -152,6 +152,45 @@ def test_deltas_that_interleave_keep_their_places():
 
 
 @pytest.mark.promise("P17")
+def test_paragraphs_of_a_thought_that_interleave_keep_their_places():
+    item = {"id": "rs_1", "type": "reasoning", "summary": []}
+    sent: list[Frame] = [
+        *opened()[:1],
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        *(paragraph(0, "part.added", part={"type": "summary_text", "text": ""}),),
+        *(paragraph(0, "text.delta", delta="a"), paragraph(0, "text.delta", delta="b")),
+        *(paragraph(1, "part.added", part={"type": "summary_text", "text": ""}),),
+        *(paragraph(0, "text.delta", delta="c"), paragraph(1, "text.delta", delta="d")),
+        *(paragraph(1, "text.delta", delta="e"), paragraph(0, "text.delta", delta="f")),
+    ]
+    chunks = decoded(encoded(*sent))
+    assert [comparable(frame) for frame in shown(chunks)[: len(sent)]] == [comparable(frame) for frame in sent]
+    assert [chunk.raw is None for chunk in chunks[3:]] == [True, True, False, False, False, True, False]
+
+
+@pytest.mark.promise("P17")
+def test_what_comes_after_the_end_of_its_part_still_arrives():
+    item = {"id": "rs_1", "type": "reasoning", "summary": []}
+    thought: list[Frame] = [
+        *opened()[:1],
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        paragraph(0, "part.added", part={"type": "summary_text", "text": ""}),
+        *(paragraph(0, "text.delta", delta="a"), paragraph(0, "part.done", part={"type": "summary_text", "text": "a"})),
+        *(paragraph(0, "text.delta", delta="b"), paragraph(0, "text.delta", delta="c")),
+    ]
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    done = {"type": "response.content_part.done", **place, "part": {"type": "output_text", "text": "a"}}
+    for sent in (thought, [*opened(), delta("a"), done, delta("b"), delta("c")]):
+        got = shown(decoded(encoded(*sent)))
+        assert [comparable(frame) for frame in got[: len(sent)]] == [comparable(frame) for frame in sent]
+
+
+def paragraph(index: int, kind: str, **fields: Any) -> Frame:
+    place = {"item_id": "rs_1", "output_index": 0, "summary_index": index}
+    return {"type": "response.reasoning_summary_" + kind, **place, **fields}
+
+
+@pytest.mark.promise("P17")
 def test_a_delta_for_a_place_that_nobody_named_is_kept_as_it_came():
     sent = [*opened()[:1], delta("a"), delta("b"), delta("c", item_id="msg_renamed"), delta("d")]
     chunks = decoded(encoded(*sent))

@@ -22,7 +22,6 @@ from headrace.dialects.openai_responses.output import (
     Fields,
     Named,
     OutputItem,
-    Part,
     Words,
     begun_item,
     token_logprobs,
@@ -84,11 +83,10 @@ def _status(answer: Answer) -> str:
 
 def _item(stream_id: str, index: int, said: AnswerItem, status: str) -> Fields:
     item = OutputItem(index, begun_item(said.kind, stream_id, index, said.name, said.call_id))
-    part = Part(item, WORDS[said.kind])
+    part = item.part(WORDS[said.kind])
     part.pieces.append(said.text)
     part.begun = bool(said.text) or said.kind != "reasoning"
     part.logprobs = [token for logprobs in said.logprobs for token in token_logprobs(logprobs)]
-    item.parts.append(part)
     item.signature = said.signature
     return item.value(status)
 
@@ -125,7 +123,7 @@ def _frames_of(index: int, raw: Raw) -> Iterator[Named]:
     item = OutputItem(index, said | emptied | {"status": "in_progress"})
     yield from item.begin()
     for words, number, value in _parts_in(said):
-        part = Part(item, words, number)
+        part = item.part(words, number)
         yield from part.begin()
         text = value.get(words.field)
         if isinstance(text, str) and text:

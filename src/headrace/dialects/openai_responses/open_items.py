@@ -172,10 +172,14 @@ class OpenItems:
             self._add(frame, kind, text or "", events)
 
     def end_part(self, frame: RawFrame, events: list[Event]) -> None:
-        """A part of a message is whole."""
+        """A part of a message is whole, or a paragraph of a thought, which itself ends with its item."""
         item = self.open.get(frame.output_index)
-        part = item.parts.get(frame.index) if item is not None else None
-        if part is not None and part.kind != "reasoning":  # which ends with its item
+        if item is None:
+            return
+        thought, part = item.parts.get(0), item.parts.get(frame.index)
+        if thought is not None and thought.kind == "reasoning":
+            thought.place = None
+        elif part is not None:
             self._end(part, events)
 
     @staticmethod
@@ -231,6 +235,7 @@ READERS: Final[dict[str, Read]] = {
     "response.content_part.added": OpenItems.begin_part,
     "response.reasoning_summary_part.added": OpenItems.begin_part,
     "response.content_part.done": OpenItems.end_part,
+    "response.reasoning_summary_part.done": OpenItems.end_part,
     "response.output_item.done": OpenItems.end_item,
     **{kind: OpenItems.say if kind.endswith(".delta") else OpenItems.say_at_once for kind in _KINDS},
 }

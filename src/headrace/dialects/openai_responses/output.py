@@ -56,27 +56,40 @@ WORDS: dict[ItemKind, Words] = {"text": TEXT, "refusal": REFUSAL, "reasoning": S
 class Part:
     """Text that may still grow."""
 
-    __slots__ = ("begun", "ending", "index", "item", "logprobs", "open", "opening", "pieces", "type", "words")
+    __slots__ = (
+        "begun",
+        "ending",
+        "head",
+        "index",
+        "logprobs",
+        "name",
+        "open",
+        "opening",
+        "pieces",
+        "place",
+        "type",
+        "words",
+    )
 
     def __init__(self, item: OutputItem, words: Words, index: int = 0) -> None:
-        self.item = item
+        """`index` says which part of the item it is; parts do not hold their item, which holds them."""
         self.words = words
         self.index = index
+        self.name = item.base.get("name")
+        self.place: Fields = {"item_id": item.id, "output_index": item.index}
+        """Where it is, as frames say it."""
+        if words.index:
+            self.place[words.index] = index
         self.pieces: list[str] = []
         self.logprobs: list[Raw] = []
         self.begun = False
         """Whether the frame that begins it was sent."""
         self.open = True
         self.type = words.delta + ".delta"
+        self.head = b'{"type":"%b","sequence_number":' % self.type.encode()
         self.opening = b',%b,"delta":' % _encode(self.place)[1:-1]
         """What stands between the sequence number and the text of a delta: the same for each."""
         self.ending = b',"logprobs":[]}' if words is TEXT else b"}"
-
-    @property
-    def place(self) -> Fields:
-        """Where it is, as frames say it."""
-        place: Fields = {"item_id": self.item.id, "output_index": self.item.index}
-        return place | {self.words.index: self.index} if self.words.index else place
 
     @property
     def text(self) -> str:
@@ -108,7 +121,7 @@ class Part:
         if self.words is TEXT:
             said["logprobs"] = [*self.logprobs]
         if self.words is ARGUMENTS:
-            said["name"] = self.item.base.get("name")
+            said["name"] = self.name
         frames: list[Named] = [(self.words.delta + ".done", said)]
         if self.words.frame:
             frames.append((self.words.frame + ".done", {**self.place, "part": self.value()}))
@@ -125,10 +138,19 @@ class OutputItem:
         self.index = index
         self.id = base.get("id")
         self.base = base
-        self.parts: list[Part] = []
+        self.parts: dict[tuple[int, str], Part] = {}
+        """By index and the type of their deltas."""
         self.signature: str | None = None
         self.done: Fields | None = None
         """How it ended, once it has."""
+
+    def part(self, words: Words, index: int = 0) -> Part:
+        """The part at this place, which is new the first time."""
+        key = index, words.delta
+        part = self.parts.get(key)
+        if part is None:
+            part = self.parts[key] = Part(self, words, index)
+        return part
 
     def begin(self) -> list[Named]:
         """The frame that begins it."""
@@ -138,7 +160,7 @@ class OutputItem:
         """The frames that end it and its parts, the first time."""
         if self.done is not None:
             return []
-        frames = [frame for part in self.parts for frame in part.end()]
+        frames = [frame for part in self.parts.values() for frame in part.end()]
         self.done = self.value(status)
         return [*frames, ("response.output_item.done", {"output_index": self.index, "item": self.done})]
 
@@ -147,11 +169,11 @@ class OutputItem:
         if self.done is not None:
             return self.done
         fields: Fields = {**self.base, "status": status}
-        for part in self.parts:
+        for part in self.parts.values():
             if part.words is ARGUMENTS:
                 fields["arguments"] = part.text
         for group in ("summary", "content"):
-            values = [part.value() for part in self.parts if part.words.group == group and part.begun]
+            values = [part.value() for part in self.parts.values() if part.words.group == group and part.begun]
             if values:
                 fields[group] = values
         if self.signature is not None:

@@ -15,7 +15,9 @@ from headrace.dialects.openai_responses import response
 from headrace.dialects.openai_responses.errors import error_frame
 from headrace.dialects.openai_responses.output import (
     ARGUMENTS,
+    REFUSAL,
     SUMMARY,
+    TEXT,
     THOUGHT,
     WORDS,
     Fields,
@@ -55,14 +57,11 @@ _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _DeltaFrame(msgspec.Struct, gc=False):
-    """The frame of nearly every record: more of one part."""
+    """The frame of nearly every record: more of one part, of which it takes only what never changes."""
 
-    type: str
+    part: Part
     number: int
-    opening: bytes
-    """What stands between the number and the text."""
     text: str
-    ending: bytes
 
 
 class _OtherFrame(msgspec.Struct, gc=False):
@@ -79,7 +78,7 @@ Frame = _DeltaFrame | _OtherFrame
 class ResponsesView:
     """One fold of the log; it has no parameters. A delta of an item that never began says nothing."""
 
-    __slots__ = ("_created", "_held", "_number", "_output", "_parts", "_raw_is_ours", "_start", "_usage")
+    __slots__ = ("_created", "_held", "_next", "_number", "_output", "_parts", "_raw_is_ours", "_start", "_usage")
 
     plain = False
 
@@ -89,6 +88,8 @@ class ResponsesView:
         self._created = False
         self._output: dict[int, OutputItem] = {}
         """By `output_index`."""
+        self._next = 0
+        """The `output_index` of the next item of ours."""
         self._parts: dict[int, Part] = {}
         """Where an item of the log goes on."""
         self._usage: Usage | None = None
@@ -107,7 +108,7 @@ class ResponsesView:
                 if part is not None and part.begun and part.open:
                     part.pieces.append(event.text)
                     self._number += 1
-                    return [_DeltaFrame(part.type, self._number - 1, part.opening, event.text, part.ending)]
+                    return [_DeltaFrame(part, self._number - 1, event.text)]
         for event in events:
             if type(event) is StepStart:
                 self._raw_is_ours = event.dialect == NAME
@@ -151,7 +152,7 @@ class ResponsesView:
                 self._usage = event
             case Signature():
                 if part := self._parts.get(event.item):
-                    part.item.signature = event.data
+                    self._item_of(part).signature = event.data
             case ChoiceEnd() | Attrs() | Status() | ToolResult() | ObjectValue():
                 pass  # this shape has no word for them: docs/dialects.md
             case _:
@@ -174,11 +175,10 @@ class ResponsesView:
         if words is None or start.choice != 0:
             return
         self._open(frames)
-        index = max(self._output, default=-1) + 1
+        index, self._next = self._next, self._next + 1
         item = OutputItem(index, begun_item(start.kind, self._start.id, index, start.name, start.call_id))
         self._output[index] = item
-        part = self._parts[start.item] = Part(item, words)
-        item.parts.append(part)
+        part = self._parts[start.item] = item.part(words)
         self._add(frames, item.begin())
         if start.kind != "reasoning":  # which may be nothing but a signature
             self._add(frames, part.begin())
@@ -191,7 +191,7 @@ class ResponsesView:
         part.pieces.append(event.text)
         tokens = token_logprobs(event.logprobs) if event.logprobs is not None else []
         if not tokens or b"logprobs" not in part.ending:
-            frames.append(_DeltaFrame(part.type, self._number, part.opening, event.text, part.ending))
+            frames.append(_DeltaFrame(part, self._number, event.text))
             self._number += 1
             return
         part.logprobs += tokens
@@ -202,13 +202,13 @@ class ResponsesView:
         if part is None or not part.open or part.words is not ARGUMENTS:
             return
         part.pieces.append(event.json)
-        frames.append(_DeltaFrame(part.type, self._number, part.opening, event.json, part.ending))
+        frames.append(_DeltaFrame(part, self._number, event.json))
         self._number += 1
 
     def _end_item(self, event: ItemEnd, frames: list[Frame]) -> None:
         part = self._parts.get(event.item)
         if part is not None:
-            self._add(frames, part.item.end("completed"))
+            self._add(frames, self._item_of(part).end("completed"))
 
     def _end(self, terminal: Terminal, frames: list[Frame]) -> None:
         """Everything that is open, and how it ended."""
@@ -273,15 +273,12 @@ class ResponsesView:
         if words in (SUMMARY, THOUGHT):
             words = THOUGHT if frame.summary_index is None else SUMMARY
         item = self._item_at(frame)
-        if known is not None and (known.item, known.index, known.words) == (item, frame.index, words):
-            return known
-        part = next((part for part in item.parts if (part.index, part.words) == (frame.index, words)), None)
-        if part is None:
-            part = Part(item, words, frame.index)
-            part.begun = True
-            item.parts.append(part)
-        self._parts[number] = part
+        part = self._parts[number] = item.part(words, frame.index)
+        part.begun = part.open = True
         return part
+
+    def _item_of(self, part: Part) -> OutputItem:
+        return self._output[part.place["output_index"]]
 
     def _item_at(self, frame: RawFrame) -> OutputItem:
         index = frame.output_index
@@ -289,6 +286,7 @@ class ResponsesView:
         if item is None or (item.done is not None and frame.type == "response.output_item.added"):
             base = frame.item if frame.item is not None else {"id": frame.item_id, "type": "message"}
             item = self._output[index] = OutputItem(index, base)
+            self._next = max(self._next, index + 1)
         return item
 
     def _note_item(self, frame: RawFrame) -> None:
@@ -298,17 +296,16 @@ class ResponsesView:
         elif frame.type == "response.output_item.done" and frame.item is not None:
             self._item_at(frame).done = frame.item
         elif frame.type.endswith("_part.done") and frame.output_index in self._output:
-            for part in self._output[frame.output_index].parts:
-                if part.index == frame.index and (part.words is SUMMARY) == (frame.summary_index is not None):
+            parts = self._output[frame.output_index].parts
+            for words in (SUMMARY,) if frame.summary_index is not None else (TEXT, REFUSAL, THOUGHT):
+                if part := parts.get((frame.index, words.delta)):
                     part.open = False
 
     def encode(self, frame: Frame) -> bytes:
         """The frame's data: see `View.encode`."""
         if type(frame) is _DeltaFrame:
-            number = b'","sequence_number":%d' % frame.number
-            return b"".join(
-                (b'{"type":"', frame.type.encode(), number, frame.opening, _encode(frame.text), frame.ending)
-            )
+            part = frame.part
+            return b"".join((part.head, b"%d" % frame.number, part.opening, _encode(frame.text), part.ending))
         other = cast("_OtherFrame", frame)
         numbered = {"sequence_number": other.number}
         return _encode({"type": other.type} | numbered | other.fields | numbered)
@@ -319,4 +316,5 @@ class ResponsesView:
 
     def event(self, frame: Frame) -> str | None:
         """Its type; none where that is no name."""
-        return frame.type if frame.type.isprintable() else None
+        kind = frame.part.type if type(frame) is _DeltaFrame else cast("_OtherFrame", frame).type
+        return kind if kind.isprintable() else None
