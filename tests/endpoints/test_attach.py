@@ -5,6 +5,7 @@ import json
 import anyio
 import pytest
 
+from headrace.dialects import DIALECTS
 from headrace.errors import UpstreamIncomplete
 from tests.endpoints.serving import CHAT, ENDING, OPENING, SSE, STREAMED, STREAMS, Exchange, Server, serving, text
 
@@ -67,10 +68,7 @@ async def test_the_format_and_the_accepted_type_decide_the_bytes(
 
 
 @pytest.mark.promise("P4", "P9")
-@pytest.mark.parametrize(
-    "query",
-    ["?format=native", "?format=openai.chat", "?format=openai.responses", "?format=anthropic.messages", "?format=text"],
-)
+@pytest.mark.parametrize("query", [f"?format={name}" for name in DIALECTS])
 async def test_every_frame_of_sse_is_a_place_to_resume_from(query: str) -> None:
     async with serving() as server:
         posted = await server.stream()
@@ -82,9 +80,7 @@ async def test_every_frame_of_sse_is_a_place_to_resume_from(query: str) -> None:
 
 
 @pytest.mark.promise("P4", "P9")
-@pytest.mark.parametrize(
-    "query", ["?format=native", "?format=openai.chat", "?format=openai.responses", "?format=anthropic.messages"]
-)
+@pytest.mark.parametrize("query", [f"?format={name}" for name in DIALECTS if name != "text"])
 async def test_lines_are_skipped_by_their_number(query: str) -> None:
     async with serving() as server:
         posted = await server.stream()

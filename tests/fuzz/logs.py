@@ -47,7 +47,7 @@ def check_log(records: Sequence[Record], cut: int) -> Answer:
         accumulator.feed([record])
     answer = accumulator.answer()
     assert accumulator.estimated_output_tokens() >= 0
-    for dialect in (NATIVE, OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES):
+    for dialect in (NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES):
         assert isinstance(json.loads(dialect.answer(answer), parse_int=float), dict)
     return answer
 
@@ -57,10 +57,10 @@ def _check_view(view: View, resumed: View, records: Sequence[Record], cut: int, 
     encoded = [view.encode(frame) for frame in frames]
     assert [view.encode(frame) for frame in frames] == encoded, "a frame is not the same for ever"
     if dialect != "text":
-        # Where an item, and in Responses each of its parts, begins and ends with frames of its own.
-        per_event = {OPENAI_RESPONSES.name: 6, ANTHROPIC_MESSAGES.name: 2}.get(dialect, 0)
-        said = per_event * sum(len(record.events) for record in records)
-        assert len(frames) <= len(records) + said + 2, "more frames than the log has reason for"
+        most = len(records) + 2
+        if dialect in _IN_PARTS:
+            most += 6 * sum(len(record.events) for record in records)
+        assert len(frames) <= most, "more frames than the log has reason for"
         for data in encoded:
             _check_frame(data)
     sizes = [view.size(frame) for frame in frames]
