@@ -210,7 +210,7 @@ async def test_a_very_long_conversation_is_put_together_in_parts(size: int) -> N
 RAW = msgspec.json.encode({"type": "response.created", "response": {"id": "resp_theirs", "store": True}})
 RESPONSES = Model(name="demo", upstream_model="m", provider="scripted", protocol="openai-responses", retries=0, **FAR)
 CHAT_MODEL = msgspec.structs.replace(RESPONSES, name="chat", protocol="openai")
-OTHER = msgspec.structs.replace(RESPONSES, name="other", provider="elsewhere")
+OTHER = msgspec.structs.replace(RESPONSES, name="other", base_url="http://127.0.0.1:9/elsewhere")
 
 
 def theirs(raw: bytes = RAW) -> list[Step]:

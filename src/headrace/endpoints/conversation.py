@@ -88,18 +88,23 @@ class Conversations:
 
     async def _link(self, model: Model | None, stream_id: str, body: Body) -> Link:
         asked = await gathered(stepwise(body.parts if isinstance(body, Pieces) else (body,)))
-        step, _ = await self._begun(stream_id)
         answer = await self._engine.answer(stream_id)
-        same = model is not None and step is not None and step.provider == model.provider
-        return Link(asked, _output(answer, reasoning=same))
+        return Link(asked, _output(answer, reasoning=self._same_server(model, answer.start.model)))
 
     async def _kept_upstream(self, model: Model | None, stream_id: str) -> str | None:
         """The id under which the model server that is asked now keeps an answer that it gave before."""
         step, frame = await self._begun(stream_id)
-        if model is None or step is None or model.protocol != _PROTOCOL:
+        if model is None or step is None or model.protocol != _PROTOCOL or step.dialect != OPENAI_RESPONSES.name:
             return None
-        same = (step.provider, step.dialect) == (model.provider, OPENAI_RESPONSES.name)
+        same = self._same_server(model, (await self._engine.first(stream_id)).model)
         return step.upstream_id or None if same and says_stored(frame) else None
+
+    def _same_server(self, model: Model | None, earlier: str) -> bool:
+        """Whether the model server that is asked now is the one that an earlier model's requests go to."""
+        before = self._services.model(earlier)
+        if model is None or before is None:
+            return False
+        return (model.provider, model.base_url, model.api_key) == (before.provider, before.base_url, before.api_key)
 
     async def _begun(self, stream_id: str) -> tuple[StepStart | None, Raw | None]:
         """How a model server began to answer, and its own frame that said so."""

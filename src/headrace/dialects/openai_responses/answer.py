@@ -59,8 +59,9 @@ def _output(answer: Answer, frames: list[RawFrame]) -> list[Fields]:
     items = answer.choices[0].items if answer.choices else ()
     # Items of the log are in the order in which they began, so those of items that are done come first.
     rest = [item for item in items[sum(map(_parts_of, done)) :] if item.kind in WORDS]
-    status = _status(answer)
-    return done + [_item(answer.start.id, len(done) + number, item, status) for number, item in enumerate(rest)]
+    made = [_item(answer.start.id, len(done) + number, item, "completed") for number, item in enumerate(rest[:-1])]
+    made += [_item(answer.start.id, len(done) + len(made), item, _status(answer)) for item in rest[-1:]]
+    return done + made
 
 
 def _parts_of(item: Fields) -> int:

@@ -78,13 +78,26 @@ Frame = _DeltaFrame | _OtherFrame
 class ResponsesView:
     """One fold of the log; it has no parameters. A delta of an item that never began says nothing."""
 
-    __slots__ = ("_created", "_held", "_next", "_number", "_output", "_parts", "_raw_is_ours", "_start", "_usage")
+    __slots__ = (
+        "_created",
+        "_cut_short",
+        "_held",
+        "_next",
+        "_number",
+        "_output",
+        "_parts",
+        "_raw_is_ours",
+        "_start",
+        "_usage",
+    )
 
     plain = False
 
     def __init__(self) -> None:
         self._start = StreamStart("", "", 0, "", "")
         self._number = 0
+        self._cut_short = False
+        """Whether the limit of tokens ends the answer in this record: then what ends in it is not whole."""
         self._created = False
         self._output: dict[int, OutputItem] = {}
         """By `output_index`."""
@@ -115,6 +128,7 @@ class ResponsesView:
                 self._held = None
         if record.raw is not None and self._raw_is_ours:
             return self._raw(record, record.raw)
+        self._cut_short = any(type(event) is ChoiceEnd and event.reason == "length" for event in events)
         frames: list[Frame] = []
         for event in events:
             self._take(event, frames)
@@ -208,7 +222,7 @@ class ResponsesView:
     def _end_item(self, event: ItemEnd, frames: list[Frame]) -> None:
         part = self._parts.get(event.item)
         if part is not None:
-            self._add(frames, self._item_of(part).end("completed"))
+            self._add(frames, self._item_of(part).end("incomplete" if self._cut_short else "completed"))
 
     def _end(self, terminal: Terminal, frames: list[Frame]) -> None:
         """Everything that is open, and how it ended."""
