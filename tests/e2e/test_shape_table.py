@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from typing import Any
+
 import anthropic
 import openai
 import pytest
@@ -88,6 +90,30 @@ def test_reasoning(before_mock: Server, protocol: str, client: str) -> None:
     seen = CLIENTS[client](Ask(before_mock.url, protocol, "think"))
     assert seen.text == answer_text(0, "think", WORDS)
     assert seen.reasoning == answer_text(0, "think\0reasoning", THOUGHTS)
+
+
+@pytest.mark.promise("P17")
+def test_a_signature_reaches_the_client_and_goes_back_with_the_thought(
+    before_mock: Server, before_script: Server, upstream: Upstream
+) -> None:
+    """Anthropic's thinking, its proof, and the answer's second round: by its own client, and by the Responses API."""
+    asked: Any = {"model": "messages", "max_tokens": 4096, "messages": [{"role": "user", "content": "think"}]}
+    with anthropic.Anthropic(base_url=before_mock.url, api_key="none", max_retries=0) as client:
+        thought = client.messages.create(**asked).content[0]
+        with client.messages.stream(**asked) as stream:
+            assert stream.get_final_message().content[0] == thought
+    assert thought.type == "thinking" and thought.signature
+    with openai.OpenAI(base_url=before_mock.api, api_key="none", max_retries=0) as client:
+        item = client.responses.create(model="messages", input="think").output[0]
+    assert item.type == "reasoning" and item.encrypted_content == thought.signature
+    upstream.play(whole(b'{"error":{"message":"seen enough","type":"invalid_request_error"}}', 400))
+    again: Any = [{"role": "user", "content": "think"}, item.to_dict(), {"role": "user", "content": "And?"}]
+    with (
+        openai.OpenAI(base_url=before_script.api, api_key="none", max_retries=0) as client,
+        pytest.raises(openai.BadRequestError),
+    ):
+        client.responses.create(model="messages", input=again)
+    assert upstream.requests[0].json()["messages"][1]["content"] == [thought.to_dict()]
 
 
 @pytest.mark.promise("P18")
