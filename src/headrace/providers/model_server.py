@@ -222,14 +222,17 @@ async def _written(wire: Wire, request: Request, model: str, *, stream: bool) ->
     if not isinstance(request.body, LongBody):
         return wire.write(request, model, stream=stream)
     pieces: list[bytes] = []
+    step: list[bytes] = []
     size = 0
     for piece in wire.write_long(request, request.body, model, stream=stream):
-        pieces.append(piece)
+        step.append(piece)
         size += len(piece)
-        if size >= _STEP_BYTES:
+        if size >= _STEP_BYTES or not piece:
+            pieces.append(b"".join(step))  # of a message there are several: sending each on its own takes as long
+            step.clear()
             size = 0
             await anyio.lowlevel.checkpoint()
-    return pieces
+    return [*pieces, *step]
 
 
 def settings_of(wire: Wire, model: Model, *, log_content: bool = False) -> HttpSettings:

@@ -142,6 +142,13 @@ def test_turns_of_one_side_are_one_turn_and_empty_ones_are_none():
     ]
 
 
+def test_very_many_messages_of_one_side_are_several_turns_of_a_bounded_size():
+    turns = written(*[said("user", text(str(number))) for number in range(1200)])["messages"]
+    assert [len(turn["content"]) for turn in turns] == [500, 500, 200]
+    assert {turn["role"] for turn in turns} == {"user"}
+    assert [block["text"] for turn in turns for block in turn["content"]] == [str(number) for number in range(1200)]
+
+
 def test_media_are_said_in_anthropics_form():
     sent = written(
         said(

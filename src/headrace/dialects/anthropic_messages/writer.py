@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -32,6 +32,8 @@ _COUNTED = (
 )
 """What `POST /v1/messages/count_tokens` takes."""
 _HOISTED = ("system", "developer")
+_LONGEST_TURN = 500
+"""Blocks: a turn is written in one go."""
 _CHOICES = {"none": "none", "auto": "auto", "required": "any"}
 # Settings that Anthropic has no words for, with the values that ask for nothing.
 _UNKNOWN = {"seed": (), "n": (1,), "presence_penalty": (0,), "frequency_penalty": (0,)}
@@ -50,7 +52,8 @@ def write(request: Request, model: str, *, stream: bool) -> bytes:
 
 def write_long(request: Request, body: LongBody, model: str, *, stream: bool) -> Iterator[bytes]:
     """The same of a long request, in pieces that are made one at a time."""
-    return long.written(body, _all_long(request, body) | {"model": model, "stream": stream})
+    fields = yield from _all_long(request, body)
+    yield from long.written(body, fields | {"model": model, "stream": stream})
 
 
 def write_count(request: Request, model: str, *, stream: bool = False) -> bytes:  # noqa: ARG001 - as `Write`
@@ -68,7 +71,8 @@ def write_long_count(
     stream: bool = False,  # noqa: ARG001 - as `WriteLong`
 ) -> Iterator[bytes]:
     """The same of a long request."""
-    return long.written(body, _counted(_all_long(request, body)) | {"model": model})
+    fields = yield from _all_long(request, body)
+    yield from long.written(body, _counted(fields) | {"model": model})
 
 
 def _counted(fields: dict[str, Any]) -> dict[str, Any]:
@@ -82,16 +86,19 @@ def _all(request: Request) -> dict[str, Any]:
     return _fields(request, _system(messages), list(_turns(messages, b"")))
 
 
-def _all_long(request: Request, body: LongBody) -> dict[str, Any]:
+def _all_long(request: Request, body: LongBody) -> Generator[bytes, None, dict[str, Any]]:
+    """The fields; what they are made of is looked at in steps, each of which gives nothing."""
     if request.dialect == NAME:
         fields: dict[str, Any] = {**_fields_of(body.head)}
         return fields | {name: cut.whole() for name, cut in body.cuts.items() if name in fields}
-    turns = long.lists_of([turn] for turn in _turns(_numbered(request), body))
-    return _fields(request, _system(_numbered(request)), turns)
-
-
-def _numbered(request: Request) -> Iterator[tuple[int, Message]]:
-    return enumerate(message for batch in long.batches_of(request.messages) for message in batch)
+    system: list[dict[str, Any]] = []
+    first = 0
+    for batch in long.batches_of(request.messages):
+        system += _system(enumerate(batch, first))
+        first += len(batch)
+        yield b""
+    messages = enumerate(message for batch in long.batches_of(request.messages) for message in batch)
+    return _fields(request, system, long.lists_of([turn] for turn in _turns(messages, body)))
 
 
 def _fields(request: Request, system: list[dict[str, Any]], turns: object) -> dict[str, Any]:
@@ -190,7 +197,10 @@ def _system(messages: Iterable[tuple[int, Message]]) -> list[dict[str, Any]]:
 
 
 def _turns(messages: Iterable[tuple[int, Message]], body: bytes | LongBody) -> Iterator[dict[str, Any]]:
-    """Turns of user and assistant, one after the other: what one side says in several messages is one turn."""
+    """Turns of user and assistant, one after the other: what one side says in several messages is one turn.
+
+    One of very many messages is several turns, which Anthropic takes for one.
+    """
     role = ""
     blocks: list[dict[str, Any]] = []
     for index, message in messages:
@@ -198,7 +208,7 @@ def _turns(messages: Iterable[tuple[int, Message]], body: bytes | LongBody) -> I
         if not fresh:
             continue
         said = "assistant" if message.role == "assistant" else "user"
-        if said != role and blocks:
+        if blocks and (said != role or len(blocks) >= _LONGEST_TURN):
             yield {"role": role, "content": blocks}
             blocks = []
         role = said
