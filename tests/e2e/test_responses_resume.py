@@ -79,10 +79,10 @@ def test_a_reader_that_is_cut_after_every_event_while_the_model_writes_misses_no
 ) -> None:
     prompt = f"slowly, {model}"
     with client.responses.create(model=model, input=prompt, background=True, stream=True) as stream:
-        got = [next(iter(stream)).to_dict(mode="json")]
+        got: list[dict[str, Any]] = [next(iter(stream)).to_dict(mode="json")]
     response_id = got[0]["response"]["id"]
     while got[-1]["type"] != "response.completed":
-        after = got[-1]["sequence_number"]
+        after = int(got[-1]["sequence_number"])
         with client.responses.retrieve(response_id, stream=True, starting_after=after) as rest:
             got.append(next(iter(rest)).to_dict(mode="json"))
     assert [event["sequence_number"] for event in got] == list(range(len(got)))

@@ -82,13 +82,14 @@ def _operation(
     replies: dict[str, dict[str, Any]],
     *refusals: str,
     body: str | None = None,
+    needed: bool = True,
     parameters: tuple[Schema, ...] = (),
     error: str = "Error",
 ) -> dict[str, Any]:
     """Arguments of `add_api_route`."""
     extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
     if body is not None:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(body)}}}
+        extra["requestBody"] = {"required": needed, "content": {"application/json": {"schema": ref(body)}}}
     content = {"application/json": {"schema": ref(error)}}
     errors: dict[str, dict[str, Any]] = {
         status: {"description": _REFUSALS[status], "content": content} for status in ("400", "401", "403", *refusals)
@@ -249,7 +250,7 @@ STOP_BY_KEY: Final = _operation(
     body="CancelByKey",
 )
 TOKEN_FOR_READING: Final = _operation(
-    {"200": _reply("The token.", "ReadToken")}, *("404", "413", "415"), body="ReadTokenRequest"
+    {"200": _reply("The token.", "ReadToken")}, *("404", "413", "415"), body="ReadTokenRequest", needed=False
 )
 EVENTS: Final = _operation(
     {"200": _reply("The stream.", None, _SSE, _NDJSON, _TEXT, headers=_OF_A_STREAM), "204": _NOTHING_MORE},
