@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, components, health, metrics, models, prompt, streams, tokens
+from headrace.endpoints import completions, components, health, metrics, models, playground, prompt, streams, tokens
 from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import Guard
 from headrace.endpoints.handover import ANSWERED, Handover
@@ -159,9 +159,8 @@ def create_app(
     app.asks_for_keys = bool(config.api_keys)
     read_tokens = ReadTokens(config.secret)
     modules = (completions, streams, prompt, models, health, metrics)
-    _add_routes(
-        app, [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
-    )
+    routers = [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
+    _add_routes(app, [*routers, playground.router()] if config.playground else routers)
     guard = Guard(Handover(app, _defect), services.access, read_tokens, engine, clock.wall)
     return Envelope(_with_cors(guard, config), measured.responded)
 
