@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.e2e.processes import HEADRACE, Server, running, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium")
 PATIENCE_MS = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 # What a browser itself says of a request that failed, which is what the test is about.
 _EXPECTED = re.compile(r"Failed to load resource|net::ERR_")
 
@@ -87,7 +88,10 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def mocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Headrace in front of a model that says 120 words, one every 15 ms."""
-    options = ("--tokens", "120", "--gap", "15ms", "--ttft", "60ms")
-    with mocking(tmp_path_factory.mktemp("mocked"), *options) as server:
+    """Headrace in front of a model that says 120 words, one every 15 ms; 4,000 if it is asked for something long."""
+    folder = tmp_path_factory.mktemp("mocked")
+    scenario = folder / "scenario.yaml"
+    scenario.write_text("rules:\n- match: {prompt: long}\n  settings: {tokens: 4000}\n")
+    options = ("--tokens", "120", "--gap", "15ms", "--ttft", "60ms", "--scenario", str(scenario))
+    with mocking(folder, *options) as server:
         yield server
