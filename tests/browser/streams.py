@@ -45,18 +45,19 @@ def ended(item: int) -> Events:
 
 
 @contextlib.contextmanager
-def playing(directory: Path, speed: str = "instant", **recordings: Path) -> Iterator[Server]:
-    """Headrace with a model for each recording."""
-    config = {
-        "model_list": [
-            {"model_name": name, "params": {"model": f"replay/{path}", "speed": speed}}
-            for name, path in recordings.items()
-        ]
-    }
+def serve_models(directory: Path, models: dict[str, Any], **extra: str) -> Iterator[Server]:
+    """Headrace with these models, each with its `params`."""
     file = directory / "headrace.yaml"
-    file.write_text(json.dumps(config))
-    with serving(directory, "--config", str(file)) as server:
+    entries = [{"model_name": name, "params": params} for name, params in models.items()]
+    file.write_text(json.dumps({"model_list": entries}))
+    with serving(directory, "--config", str(file), **extra) as server:
         yield server
+
+
+def playing(directory: Path, **recordings: Path) -> contextlib.AbstractContextManager[Server]:
+    """Headrace with a model for each recording, played as fast as it goes."""
+    models = {name: {"model": f"replay/{path}", "speed": "instant"} for name, path in recordings.items()}
+    return serve_models(directory, models)
 
 
 def start(server: Server, model: str, content: str = "Hi", **fields: Any) -> str:

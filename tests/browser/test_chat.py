@@ -190,7 +190,8 @@ async def test_a_server_that_dies_leaves_what_it_said_and_says_so_when_it_is_bac
     browser: Browser, tmp_path: Path
 ) -> None:
     options = ("--tokens", "400", "--gap", "20ms")
-    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
     async with visiting(browser) as visitor:
         with mocking(tmp_path / "one", *options) as server:
             page = await visitor.open(server.url)

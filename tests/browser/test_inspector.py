@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from playwright.async_api import expect
 from headrace.mock import answer_text
 from tests.browser.conftest import Visitor
 from tests.browser.streams import call, delta, ended, playing, recording, start, text_of
-from tests.e2e.processes import PATIENCE_S, Server, eventually
+from tests.e2e.processes import Server, command, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -153,8 +152,8 @@ async def test_a_position_is_resumed_from_and_the_command_for_a_terminal_reads_t
     await expect(page.get_by_role("listbox").get_by_role("option").first).to_contain_text("uns dow")
     await page.get_by_role("button", name="Copy curl").click()
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    command = await page.evaluate("navigator.clipboard.readText()")
-    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+    line = await page.evaluate("navigator.clipboard.readText()")
+    run = command("sh", "-c", line)
     frames = [line for line in run.stdout.splitlines() if line.startswith("data:")]
     assert json.loads(frames[0].removeprefix("data:"))["seq"] == 4
     await page.get_by_label("Read from").fill("nonsense")

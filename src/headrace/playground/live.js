@@ -79,7 +79,7 @@ export class Live {
     const { id } = this.stream;
     const answer = new Answer({ quiet: true });
     this.second.textContent = "Close viewer";
-    this.viewer.replaceChildren(h("h3", { text: "Second viewer" }), answer.element);
+    this.viewer.replaceChildren(h("h2", { text: "Second viewer" }), answer.element);
     try {
       this.watched = (await viewerOf(id)).client.attach(id);
       answer.follow(this.watched);

@@ -23,7 +23,7 @@ export class Meter {
     this.values = {};
     const list = h("dl", { class: "figures" }, ...FIGURES.map(([name, label]) => {
       this.values[name] = h("dd", { text: "–", "data-figure": name });
-      return h("div", {}, h("dt", { text: label }), this.values[name]);
+      return h("div", { class: `figure-${name}` }, h("dt", { text: label }), this.values[name]);
     }));
     this.canvas = h("canvas", { role: "img", "aria-label": "Gaps between tokens: nothing yet", height: HEIGHT });
     this.scale = h("figcaption", { class: "muted", text: "Gap between two reads" });
