@@ -147,7 +147,8 @@ export function createStream(settings, { id, start, position = 'n1.0', signal })
       if (event.type === 'stream.start') follower.identified(event.id);
       if (event.type === 'text.delta' || event.type === 'args.delta') pieces++;
       emit('event', event);
-      if (answer.text.length > had) emit('text', answer.text.slice(had), answer.text);
+      // Not a slice of the text: it is joined from its pieces when it is looked into, which would be once for each.
+      if (event.type === 'text.delta' && answer.text.length > had) emit('text', event.text, answer.text);
     }
     const { terminal } = answer;
     if (!terminal) return;
