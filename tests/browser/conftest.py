@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
-from tests.e2e.processes import HEADRACE, Server, running, serving
+from tests.e2e.processes import HEADRACE, ROOT, Server, running, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium")
 PATIENCE_MS = 20_000
+PICTURES = ROOT / ".screens"
+"""What people may look at after a run; not under version control."""
 expect.set_options(timeout=PATIENCE_MS)
 # What a browser itself says of a request that failed, which is what the test is about.
 _EXPECTED = re.compile(r"Failed to load resource|net::ERR_")

@@ -305,7 +305,7 @@ async def test_a_screen_reader_hears_what_happens_and_not_every_token(visitor: V
     )
     await ask(page)
     await until_over(page)
-    await page.wait_for_function("heard.includes('The answer is complete.')")
+    await page.wait_for_function("() => heard.includes('The answer is complete.')")
     heard = [text for text in await page.evaluate("heard") if text]
     assert "The answer has begun." in heard and len(heard) < 6
     assert await page.get_by_role("log").get_attribute("aria-busy") == "false"

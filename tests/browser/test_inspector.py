@@ -98,7 +98,7 @@ async def test_the_formats_that_the_server_lists_stand_side_by_side(visitor: Vis
 async def test_a_hundred_thousand_records_do_not_freeze_the_page(visitor: Visitor, played: Server) -> None:
     stream_id = start(played, "many")
     page = await visitor.open(f"{played.url}/#/streams/{stream_id}")
-    await page.wait_for_function("document.querySelector('.panel-head .state').textContent === 'finished'")
+    await page.wait_for_function("() => document.querySelector('.panel-head .state').textContent === 'finished'")
     position = call(played, f"/v1/streams/{stream_id}")["position"]
     assert position > MANY and await page.locator(".records header .muted").inner_text() == f"{position:,}"
     assert await page.locator(".rows .row").count() < 200
@@ -109,13 +109,15 @@ async def test_a_hundred_thousand_records_do_not_freeze_the_page(visitor: Visito
     await page.keyboard.press("End")
     await expect(page.locator("[aria-selected=true][role=option]")).to_contain_text("finished")
     await rows.evaluate("element => element.scrollTop = element.scrollHeight / 2")
-    await page.wait_for_function("Math.abs(Number(document.querySelector('.rows .row').dataset.index) - 50000) < 200")
+    await page.wait_for_function(
+        "() => Math.abs(Number(document.querySelector('.rows .row').dataset.index) - 50000) < 200"
+    )
 
 
 async def test_a_running_stream_is_followed_and_stopped(visitor: Visitor, mocked: Server) -> None:
     stream_id = start(mocked, "mock", "a long one")
     page = await visitor.open(f"{mocked.url}/#/streams/{stream_id}")
-    await page.wait_for_function("Number(document.querySelector('.records header .muted').textContent) > 5")
+    await page.wait_for_function("() => Number(document.querySelector('.records header .muted').textContent) > 5")
     await page.locator(".panel-head").get_by_role("button", name="Stop").click()
     await expect(page.locator(".panel-head .state")).to_have_text("cancelled")
     await expect(page.locator(".panel-head").get_by_role("button", name="Stop")).to_be_hidden()
@@ -129,7 +131,7 @@ async def test_the_list_is_filtered_paged_and_kept_up_to_date(visitor: Visitor, 
     items = page.locator(".streams li")
     await expect(items).to_have_count(50)
     await page.get_by_role("button", name="Older streams").click()
-    await page.wait_for_function("document.querySelectorAll('.streams li').length > 50")
+    await page.wait_for_function("() => document.querySelectorAll('.streams li').length > 50")
     count = await items.count()
     newest = start(played, "short")
     await page.get_by_role("button", name="Refresh").click()
@@ -178,7 +180,7 @@ async def test_delete_asks_once_more_and_what_is_gone_is_said_to_be_gone(visitor
 async def test_the_inspector_reads_on_after_a_lost_connection(visitor: Visitor, mocked: Server) -> None:
     stream_id = start(mocked, "mock", "cut me")
     page = await visitor.open(f"{mocked.url}/#/streams/{stream_id}")
-    await page.wait_for_function("Number(document.querySelector('.records header .muted').textContent) > 5")
+    await page.wait_for_function("() => Number(document.querySelector('.records header .muted').textContent) > 5")
     await visitor.context.set_offline(True)
     await visitor.context.set_offline(False)
     await expect(page.locator(".panel-head .state")).to_have_text("finished")

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import visiting
+from tests.browser.conftest import PICTURES, visiting
 from tests.browser.streams import delta, ended, recording, serve_models, start, text_of
-from tests.e2e.processes import ROOT, Server
+from tests.e2e.processes import Server
 
 pytestmark = pytest.mark.anyio
 
-PICTURES = ROOT / ".screens"
 AUDIT = (Path(__file__).parent / "audit.js").read_text(encoding="utf-8")
 WIDTHS = {390: 844, 820: 1180, 1440: 900}
 ANSWER = """## How a mill works

@@ -35,6 +35,8 @@ export class Chat {
         h("div", { class: "dock" }, this.down, this.composer.element)),
       this.live.element);
     this.sticks = true;
+    this.top = 0;
+    new ResizeObserver(() => this.sticks && this.toEnd()).observe(this.scroller);
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.showAll();
   }
@@ -160,9 +162,12 @@ export class Chat {
     this.composer.setBusy(busy);
   }
 
+  /** Only a reader who scrolls up leaves the end; it is not left when the text or the window grows. */
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.sticks = scrollHeight - scrollTop - clientHeight < NEAR;
+    if (scrollHeight - scrollTop - clientHeight < NEAR) this.sticks = true;
+    else if (scrollTop < this.top) this.sticks = false;
+    this.top = scrollTop;
     this.down.hidden = this.sticks;
   }
 

@@ -9,6 +9,9 @@ import { Rows } from "./rows.js";
 import { keep, kept } from "./storage.js";
 
 const ROW = 26;
+/** Characters of a frame that are looked into for a line of it, and that the line has. */
+const LONGEST_PARSED = 20_000;
+const LONGEST_SHOWN = 300;
 const FIRST_SHOWN = ["native", "openai.chat"];
 
 class Column {
@@ -53,10 +56,21 @@ class Column {
   }
 }
 
-/** What a frame says, without the fields before it that every frame repeats. */
+/** What a frame says, without the fields that every frame repeats. */
 function gist(data) {
-  const at = data.search(/"(?:events|choices|delta|content_block|item|message|response|usage|error)":/);
-  return data.slice(Math.max(0, at), Math.max(0, at) + 300);
+  if (data.length > LONGEST_PARSED) return data.slice(0, LONGEST_SHOWN);
+  try {
+    return core(JSON.parse(data)).slice(0, LONGEST_SHOWN);
+  } catch {
+    return data; // a marker such as [DONE]
+  }
+}
+
+function core(frame) {
+  if (Array.isArray(frame?.events)) return frame.events.map(({ type, ...rest }) => `${type} ${JSON.stringify(rest)}`).join(" ");
+  const [choice] = frame?.choices ?? [];
+  if (choice) return JSON.stringify(choice.finish_reason ? { ...choice.delta, finish_reason: choice.finish_reason } : choice.delta);
+  return JSON.stringify(frame?.delta ?? frame?.content_block ?? frame?.item ?? frame?.message ?? frame?.response ?? frame?.usage ?? frame);
 }
 
 export class Columns {

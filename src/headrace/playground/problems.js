@@ -20,11 +20,12 @@ export function explain(error) {
 
 function words(error) {
   if (error.code === "server_shutdown") return ["The server is shutting down", "What arrived stays here. Try again in a moment."];
+  const fromModel = /^upstream_/.test(error.code) && error.status >= 500;
   const known = BY_STATUS[error.status];
-  if (known) return known(error);
+  if (known && !fromModel) return known(error);
   if (error.code === "connection_lost" && !error.status) return unreachable();
   if (/timeout/.test(error.code)) return ["The model took too long", error.message];
-  if (/^upstream_/.test(error.code)) return ["The model server failed", `${error.message} What arrived stays here.`];
+  if (fromModel) return ["The model server failed", `${error.message} What arrived stays here.`];
   if (error.status >= 500) return ["The server failed", `${error.message} What arrived stays here.`];
   if (error.status >= 400) return ["The server could not take this", error.message];
   return ["Something went wrong", error.message];
