@@ -28,10 +28,16 @@ function example(path, language) {
 
 /** A page as far as a program can tell. */
 function open(html) {
-  const { window } = new JSDOM(html.replace(/<script.*<\/script>/s, ''), { url: 'http://127.0.0.1/', pretendToBeVisual: true });
+  const { window } = new JSDOM(html.replace(/<script.*<\/script>/s, ''), {
+    url: 'http://127.0.0.1/',
+    pretendToBeVisual: true,
+  });
   const names = ['window', 'document', 'navigator', 'location', 'history', 'sessionStorage', 'FormData'];
   const frames = ['requestAnimationFrame', 'cancelAnimationFrame'];
-  const values = [...names.map((name) => [name, window[name]]), ...frames.map((name) => [name, window[name].bind(window)])];
+  const values = [
+    ...names.map((name) => [name, window[name]]),
+    ...frames.map((name) => [name, window[name].bind(window)]),
+  ];
   for (const [name, value] of values) Object.defineProperty(globalThis, name, { value, configurable: true });
   for (const { id } of window.document.querySelectorAll('[id]')) {
     Object.defineProperty(globalThis, id, { value: window.document.getElementById(id), configurable: true });
