@@ -82,10 +82,13 @@ def test_the_package_has_no_wrong_types():
     node("node_modules/typescript/bin/tsc")
 
 
-@pytest.mark.promise("P4", "P7", "P9", "P10")
 def test_the_client_reads_stops_and_resumes_at_a_real_server(server: Server, keyed: Server):
     urls = {"HEADRACE_URL": server.url, "HEADRACE_KEYED_URL": keyed.url, "HEADRACE_KEY": KEY}
     node("--experimental-eventsource", "--test", "test/server/server.test.js", **urls)
+
+
+def test_the_pages_of_the_documentation_work(server: Server):
+    node("--test", "--test-timeout=20000", "test/server/pages.test.js", HEADRACE_URL=server.url)
 
 
 def test_a_restarted_server_ends_a_reader_with_a_clear_error(upstream: dict[str, str], tmp_path: Path):

@@ -6,5 +6,7 @@ import { fileURLToPath } from 'node:url';
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 rmSync(here('../types'), { recursive: true, force: true });
-execFileSync(process.execPath, [here('../node_modules/typescript/bin/tsc'), '-p', here('../tsconfig.pack.json')], { stdio: 'inherit' });
+execFileSync(process.execPath, [here('../node_modules/typescript/bin/tsc'), '-p', here('../tsconfig.pack.json')], {
+  stdio: 'inherit',
+});
 copyFileSync(here('../../../LICENSE'), here('../LICENSE'));

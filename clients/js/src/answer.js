@@ -107,7 +107,10 @@ export class Answer {
         const item = part?.item ?? next++;
         const more = text.slice(part?.text.length);
         if (!part) events.push({ type: 'item.start', item, kind, choice, name, call_id });
-        if (more) events.push(kind === 'tool_call' ? { type: 'args.delta', item, json: more } : { type: 'text.delta', item, text: more });
+        if (more)
+          events.push(
+            kind === 'tool_call' ? { type: 'args.delta', item, json: more } : { type: 'text.delta', item, text: more },
+          );
       });
     }
     if (info.usage) events.push({ type: 'usage', ...info.usage });

@@ -23,10 +23,13 @@ export const system = {
   online: () => globalThis.navigator?.onLine !== false,
   onWake(action) {
     const page = globalThis.document;
-    const end = new AbortController();
-    globalThis.addEventListener?.('online', action, end);
-    page?.addEventListener('visibilitychange', () => void (page.hidden || action()), end);
-    return () => end.abort();
+    const seen = () => void (page.hidden || action());
+    globalThis.addEventListener?.('online', action);
+    page?.addEventListener('visibilitychange', seen);
+    return () => {
+      globalThis.removeEventListener?.('online', action);
+      page?.removeEventListener('visibilitychange', seen);
+    };
   },
 };
 

@@ -67,4 +67,6 @@ export async function refused(response) {
  * @param {unknown} [cause]
  */
 export const lost = (cause) =>
-  cause instanceof HeadraceError ? cause : new HeadraceError('The server cannot be reached.', { retryable: true }, cause);
+  cause instanceof HeadraceError
+    ? cause
+    : new HeadraceError('The server cannot be reached.', { retryable: true }, cause);

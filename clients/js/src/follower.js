@@ -19,6 +19,7 @@ import { readBody, SSE, TRANSPORTS, UNAVAILABLE } from './transports.js';
  * @property {number} pollInterval
  * @property {number} startRetries
  * @property {TransportName[]} transports the first is the one in use; those that failed are taken away, for all streams
+ *   and for good: after `poll`, records would repeat what the state has said
  */
 
 /**
@@ -68,7 +69,6 @@ export function createFollower(settings, sink, id, start) {
   let pause;
   let patient = false; // the server said when to come back
   let stopped = false;
-  let polled = false; // the state was shown: records would repeat what it said
   let heard = false; // a byte came over this connection
   let heardAt = [0, 0]; // on both clocks
   let probeAt = 0;
@@ -156,9 +156,8 @@ export function createFollower(settings, sink, id, start) {
   async function read(signal) {
     /** @type {Reading} */
     const reading = { ...settings, ...sink, id: id ?? '', position: sink.position(), signal, took };
-    let name = polled ? 'poll' : transports[0];
+    let [name] = transports;
     if (name === 'poll' && sink.partial) name = 'ndjson'; // a state cannot say what came after a position
-    polled = name === 'poll' && !!id;
     if (!id) {
       if (name !== 'fetch') return startApart(signal);
       await readBody(await ask(signal, SSE), SSE, reading); // the first record has the id
@@ -200,7 +199,7 @@ export function createFollower(settings, sink, id, start) {
       else if (!patient) wake();
     });
     try {
-      for (let failures = 0; !over(); ) {
+      for (let failures = 0; !over();) {
         const before = [sink.next(), id].join();
         const error = await connect();
         if (over()) return;

@@ -15,7 +15,7 @@ export function parsePartialJSON(text) {
   const closers = []; // of what is open, the innermost first
   let safe = ''; // a beginning that is JSON once the closers follow
   let key = false; // whether a string here would be a key
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const char = text[at++];
     if (char === '"') {
       let whole = at; // no escape is cut here

@@ -268,7 +268,7 @@ export function createStream(settings, { id, start, position = 'n1.0', signal })
     close: () => end('closed'),
     /** @returns {AsyncGenerator<StreamEvent, void, undefined>} */
     async *[Symbol.asyncIterator]() {
-      for (let at = 0; ; ) {
+      for (let at = 0; ;) {
         const { promise } = changed;
         while (at < log.length) yield log[at++];
         if (over) break;

@@ -77,7 +77,11 @@ const fetched = (accept) => async (reading) => {
   return false;
 };
 
-/** @type {Transport} */
+/**
+ * Heartbeats are invisible to it, so a model that thinks for long looks like a dead connection: it costs a reconnect.
+ *
+ * @type {Transport}
+ */
 async function eventSource(reading) {
   const { EventSource, api, id, signal, took, record } = reading;
   if (!EventSource) throw UNAVAILABLE;

@@ -40,7 +40,10 @@ test('text is that of the first choice; another choice has its own part', () => 
 });
 
 test('structured output: the text so far as a value, or what the server says that it is', () => {
-  const answer = fold({ type: 'item.start', item: 0, kind: 'text' }, { type: 'text.delta', item: 0, text: ' {"a": [true, "x' });
+  const answer = fold(
+    { type: 'item.start', item: 0, kind: 'text' },
+    { type: 'text.delta', item: 0, text: ' {"a": [true, "x' },
+  );
   assert.deepEqual(answer.parts[0].object, { a: [true, 'x'] });
   answer.apply({ type: 'object', item: 0, value: { a: [] } });
   assert.deepEqual(answer.parts[0].object, { a: [] });
@@ -49,7 +52,13 @@ test('structured output: the text so far as a value, or what the server says tha
 
 test('from a position on, an item whose start is not known gets the likeliest kind', () => {
   const answer = fold({ type: 'text.delta', item: 3, text: 'a' }, { type: 'args.delta', item: 5, json: '{' });
-  assert.deepEqual(answer.parts.map(({ item, kind }) => [item, kind]), [[3, 'text'], [5, 'tool_call']]);
+  assert.deepEqual(
+    answer.parts.map(({ item, kind }) => [item, kind]),
+    [
+      [3, 'text'],
+      [5, 'tool_call'],
+    ],
+  );
 });
 
 test('an event that is not known yet changes nothing', () => {
@@ -58,7 +67,10 @@ test('an event that is not known yet changes nothing', () => {
 
 test('times: to the first piece, between reads, and the share of gaps', () => {
   const timing = new Timing(100);
-  assert.deepEqual([timing.ttft, timing.lastGap, timing.gap(0.5), timing.tokensPerSecond], [undefined, undefined, undefined, undefined]);
+  assert.deepEqual(
+    [timing.ttft, timing.lastGap, timing.gap(0.5), timing.tokensPerSecond],
+    [undefined, undefined, undefined, undefined],
+  );
   timing.arrived(350, 1);
   assert.deepEqual([timing.ttft, timing.lastGap, timing.tokensPerSecond], [250, undefined, undefined]);
   for (let at = 1; at <= 100; at++) timing.arrived(350 + at * 10 + (at === 100 ? 490 : 0), 2);

@@ -33,14 +33,18 @@ function sources(server, { opens = true } = {}) {
 }
 
 /** A fetch whose bodies cannot be read while they come. */
-const whole = (server) => async (...args) => {
-  const response = await server.fetch(...args);
-  if (response.body) Object.defineProperty(response, 'body', { value: null });
-  return response;
-};
+const whole =
+  (server) =>
+  async (...args) => {
+    const response = await server.fetch(...args);
+    if (response.body) Object.defineProperty(response, 'body', { value: null });
+    return response;
+  };
 
 /** Headers come, the body only at its end: a proxy that collects. */
-const buffered = { answer: ({ accept }) => new Response(new ReadableStream(), { headers: { 'content-type': accept } }) };
+const buffered = {
+  answer: ({ accept }) => new Response(new ReadableStream(), { headers: { 'content-type': accept } }),
+};
 
 test('without readable bodies, an EventSource is used', async () => {
   const server = new FakeServer(logOf(PIECES));
@@ -62,7 +66,10 @@ test('an EventSource gets a token where there is a key', async () => {
   await attach().done;
   assert.equal(made[0].url.searchParams.get('token'), 'read-token');
   const asked = server.requests[0];
-  assert.deepEqual([asked.method, asked.path, asked.body], ['POST', `/v1/streams/${ID}/token`, { mode: 'read', ttl_s: 300 }]);
+  assert.deepEqual(
+    [asked.method, asked.path, asked.body],
+    ['POST', `/v1/streams/${ID}/token`, { mode: 'read', ttl_s: 300 }],
+  );
 });
 
 test('an EventSource that does not open: the reason is asked for', async () => {
@@ -126,7 +133,10 @@ test('an answer to the first request that is held back: the id is asked for with
   await world.advance(10_000);
   assert.equal(stream.text, 'Hello world!');
   const posts = server.requests.filter((each) => each.method === 'POST');
-  assert.deepEqual(posts.map((each) => each.accept), ['text/event-stream', 'application/json']);
+  assert.deepEqual(
+    posts.map((each) => each.accept),
+    ['text/event-stream', 'application/json'],
+  );
   assert.equal(posts[0].headers['idempotency-key'], posts[1].headers['idempotency-key']);
 });
 
@@ -174,7 +184,10 @@ test('polling gives tool calls, reasoning and several choices as the stream woul
   const { attach, world } = reading(server, { transports: ['poll'] });
   const stream = attach();
   await world.advance(100);
-  assert.deepEqual(stream.parts.map((part) => part.kind), ['text', 'reasoning', 'tool_call']);
+  assert.deepEqual(
+    stream.parts.map((part) => part.kind),
+    ['text', 'reasoning', 'tool_call'],
+  );
   assert.deepEqual(stream.parts[2].object, { city: 'Par' });
   server.append({ type: 'args.delta', item: 2, json: 'is"}' }, { type: 'failed', code: 'boom', message: 'No.' });
   await world.advance(1000);

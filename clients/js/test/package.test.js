@@ -36,9 +36,19 @@ test('the package has its types, and a program with types can use it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'headrace-'));
   try {
     writeFileSync(join(folder, 'page.ts'), PROGRAM);
-    const options = { strict: true, noEmit: true, module: 'nodenext', target: 'es2022', lib: ['es2022', 'dom'], types: [] };
+    const options = {
+      strict: true,
+      noEmit: true,
+      module: 'nodenext',
+      target: 'es2022',
+      lib: ['es2022', 'dom'],
+      types: [],
+    };
     const paths = { headrace: [here('../types/index.d.ts')], 'headrace/react': [here('../types/react/index.d.ts')] };
-    const compilerOptions = { ...options, paths: { ...paths, react: [here('../node_modules/@types/react/index.d.ts')] } };
+    const compilerOptions = {
+      ...options,
+      paths: { ...paths, react: [here('../node_modules/@types/react/index.d.ts')] },
+    };
     writeFileSync(join(folder, 'package.json'), '{"type": "module"}');
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['page.ts'] }));
     run(tsc, '-p', folder);

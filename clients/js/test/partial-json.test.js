@@ -66,7 +66,9 @@ test('the whole text gives the whole value, and every beginning a part of it', (
 
 function word(random) {
   const letters = ['a', 'é', '😀', '"', '\\', '\n', '{', ']', ',', ':', ' ', '\u0001'];
-  return Array.from({ length: Math.floor(random() * 6) }, () => letters[Math.floor(random() * letters.length)]).join('');
+  return Array.from({ length: Math.floor(random() * 6) }, () => letters[Math.floor(random() * letters.length)]).join(
+    '',
+  );
 }
 
 function tree(random, depth) {
@@ -81,7 +83,8 @@ function tree(random, depth) {
 
 /** A part has no value that the whole has not; strings may be shorter, and lists and objects have less at their end. */
 function isPart(part, whole) {
-  if (typeof part === 'string') return typeof whole === 'string' && whole.startsWith(part.replace(/[\ud800-\udbff]$/, ''));
+  if (typeof part === 'string')
+    return typeof whole === 'string' && whole.startsWith(part.replace(/[\ud800-\udbff]$/, ''));
   if (Array.isArray(part)) return part.every((each, at) => isPart(each, whole[at]));
   if (part && typeof part === 'object') {
     const keys = Object.keys(whole);

@@ -7,7 +7,10 @@ import { settle } from './support/world.js';
 
 const dom = new JSDOM('<!doctype html><div id="root"></div>', { url: 'http://page/', pretendToBeVisual: true });
 for (const name of ['window', 'document', 'navigator', 'location', 'history', 'sessionStorage']) {
-  Object.defineProperty(globalThis, name, { value: name === 'window' ? dom.window : dom.window[name], configurable: true });
+  Object.defineProperty(globalThis, name, {
+    value: name === 'window' ? dom.window : dom.window[name],
+    configurable: true,
+  });
 }
 globalThis.IS_REACT_ACT_ENVIRONMENT = true;
 
@@ -90,7 +93,7 @@ test('strict mode asks once', async () => {
   assert.equal(document.querySelector('p').textContent, 'Hello world');
 });
 
-test('a stream that the page made is shown, and stays the page\'s', async () => {
+test("a stream that the page made is shown, and stays the page's", async () => {
   const server = running();
   const stream = reading(server).client.start({ model: 'm', messages: [] });
   const [seen, Probe] = probe(() => useStream(stream));
@@ -175,12 +178,19 @@ const contents = (seen) => seen.now.messages.map(({ role, content }) => [role, c
 
 test('a chat sends what was said, and shows the answer as one of its messages', async () => {
   const server = new FakeServer(logOf(PIECES));
-  const { seen, Probe } = chatOf(server, { settings: { temperature: 0 }, messages: [{ role: 'system', content: 'Be brief.' }] });
+  const { seen, Probe } = chatOf(server, {
+    settings: { temperature: 0 },
+    messages: [{ role: 'system', content: 'Be brief.' }],
+  });
   await mount(h(StrictMode, null, h(Probe)));
   assert.equal(seen.now.status, 'idle');
   await act(async () => seen.now.send('Hi'));
   await frame();
-  assert.deepEqual(contents(seen), [['system', 'Be brief.'], ['user', 'Hi'], ['assistant', 'Hello world']]);
+  assert.deepEqual(contents(seen), [
+    ['system', 'Be brief.'],
+    ['user', 'Hi'],
+    ['assistant', 'Hello world'],
+  ]);
   assert.deepEqual([seen.now.status, seen.now.busy, seen.now.text], ['finished', false, 'Hello world']);
   await act(async () => seen.now.send('More'));
   await frame();
@@ -207,7 +217,10 @@ test('stop keeps what was said; the next message stops what is under way', async
   assert.equal(seen.now.busy, true);
   await act(async () => seen.now.stop());
   await frame();
-  assert.deepEqual(contents(seen), [['user', 'Hi'], ['assistant', 'Hello world']]);
+  assert.deepEqual(contents(seen), [
+    ['user', 'Hi'],
+    ['assistant', 'Hello world'],
+  ]);
   assert.equal(seen.now.status, 'cancelled');
   server.log = logOf(['Again'], { end: null });
   await act(async () => seen.now.send('One'));
@@ -225,19 +238,65 @@ test('stop keeps what was said; the next message stops what is under way', async
   assert.equal(contents(seen).at(-1)[1], 'Yes');
 });
 
+test('what is sent in one go is asked in order, and only the last is left to run', async () => {
+  const server = running();
+  const { seen, Probe } = chatOf(server);
+  await mount(h(Probe));
+  await act(async () => {
+    seen.now.send('One');
+    seen.now.send('Two');
+  });
+  await frame();
+  assert.deepEqual(contents(seen).slice(0, 2), [
+    ['user', 'One'],
+    ['user', 'Two'],
+  ]);
+  assert.equal(server.requests.filter(({ path, method }) => method === 'POST' && path === '/v1/streams').length, 2);
+  assert.ok(server.cancelled >= 1);
+});
+
+test('a call that was cut off, and an answer without words, are not sent back', async () => {
+  const log = logOf([], { end: null });
+  const call = [
+    { type: 'item.start', item: 1, kind: 'tool_call', name: 'weather', call_id: 'c1' },
+    { type: 'args.delta', item: 1, json: '{"ci' },
+  ];
+  log.push({ seq: 2, at_ms: 0, events: [...call, { type: 'failed', code: 'boom', message: 'No.' }] });
+  const server = new FakeServer(log);
+  const { seen, Probe } = chatOf(server);
+  await mount(h(Probe));
+  await act(async () => seen.now.send('One'));
+  await frame();
+  assert.equal(seen.now.messages.at(-1).parts[1].text, '{"ci');
+  await act(async () => seen.now.send('Two'));
+  await frame();
+  assert.deepEqual(server.requests[1].body.messages, [
+    { role: 'user', content: 'One' },
+    { role: 'user', content: 'Two' },
+  ]);
+});
+
 test('a failure is shown, and retry asks again in its place', async () => {
-  const server = new FakeServer(logOf(['Oh'], { end: { type: 'failed', code: 'boom', message: 'No.', retryable: true } }));
+  const server = new FakeServer(
+    logOf(['Oh'], { end: { type: 'failed', code: 'boom', message: 'No.', retryable: true } }),
+  );
   const { seen, Probe } = chatOf(server);
   await mount(h(Probe));
   await act(async () => seen.now.send('Hi'));
   await frame();
   assert.equal(seen.now.error.code, 'boom');
-  assert.deepEqual(contents(seen), [['user', 'Hi'], ['assistant', 'Oh']]);
+  assert.deepEqual(contents(seen), [
+    ['user', 'Hi'],
+    ['assistant', 'Oh'],
+  ]);
   server.log = logOf(PIECES);
   await act(async () => seen.now.retry());
   await frame();
   assert.equal(seen.now.error, undefined);
-  assert.deepEqual(contents(seen), [['user', 'Hi'], ['assistant', 'Hello world']]);
+  assert.deepEqual(contents(seen), [
+    ['user', 'Hi'],
+    ['assistant', 'Hello world'],
+  ]);
   assert.deepEqual(server.requests[1].body.messages, [{ role: 'user', content: 'Hi' }]);
 });
 
@@ -276,15 +335,27 @@ test('after a reload of the page the answer goes on where it is, without asking 
   await act(async () => root.unmount());
   const second = chatOf(server); // nothing but the tab's storage is left
   await mount(h(StrictMode, null, h(second.Probe)));
-  assert.deepEqual(contents(second.seen), [['user', 'Hi'], ['assistant', 'Hello world']]);
+  assert.deepEqual(contents(second.seen), [
+    ['user', 'Hi'],
+    ['assistant', 'Hello world'],
+  ]);
   server.append({ type: 'text.delta', item: 0, text: '!' }, { type: 'finished', reason: 'stop' });
   await frame();
-  assert.deepEqual(contents(second.seen), [['user', 'Hi'], ['assistant', 'Hello world!']]);
-  assert.deepEqual(server.requests.map(({ method }) => method), ['POST', 'GET']);
+  assert.deepEqual(contents(second.seen), [
+    ['user', 'Hi'],
+    ['assistant', 'Hello world!'],
+  ]);
+  assert.deepEqual(
+    server.requests.map(({ method }) => method),
+    ['POST', 'GET'],
+  );
   await act(async () => root.unmount());
   const third = chatOf(server);
   await mount(h(third.Probe));
-  assert.deepEqual(contents(third.seen), [['user', 'Hi'], ['assistant', 'Hello world!']]);
+  assert.deepEqual(contents(third.seen), [
+    ['user', 'Hi'],
+    ['assistant', 'Hello world!'],
+  ]);
   assert.equal(server.requests.length, 2);
   await act(async () => third.seen.now.retry());
   await frame();
@@ -308,7 +379,10 @@ test('the address can carry the answer: whoever opens it sees it', async () => {
 });
 
 test('an answer that is gone from the server after a reload says so', async () => {
-  sessionStorage.setItem('headrace.chat', JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }], streamId: ID }));
+  sessionStorage.setItem(
+    'headrace.chat',
+    JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }], streamId: ID }),
+  );
   const server = new FakeServer([]);
   server.plan = [{ answer: () => refusal(404, 'not_found') }];
   const { seen, Probe } = chatOf(server);

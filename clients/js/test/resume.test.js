@@ -25,7 +25,11 @@ for (const [name, encode] of Object.entries({ fetch: sse, ndjson })) {
       await toTheEnd(stream, world);
       await settle();
       assert.equal(stream.text, TEXT);
-      assert.deepEqual(await eventsOf(stream), log.flatMap((record) => record.events), `cut at ${cut}`);
+      assert.deepEqual(
+        await eventsOf(stream),
+        log.flatMap((record) => record.events),
+        `cut at ${cut}`,
+      );
       assert.equal(world.timers, 0);
     }
   });
@@ -36,7 +40,7 @@ test('cut again and again, at random, in reads of random size', async () => {
     const random = seeded(seed);
     const log = logOf(Array.from({ length: 30 }, (_, at) => `${at}é `));
     const bodies = function* (bytes) {
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         const size = 1 + Math.floor(random() * 200);
         yield bytes.slice(at, (at += size));
       }
@@ -46,15 +50,25 @@ test('cut again and again, at random, in reads of random size', async () => {
     const { world, attach } = reading(server, { transports: [random() < 0.5 ? 'fetch' : 'ndjson'] });
     const stream = attach();
     await toTheEnd(stream, world);
-    assert.equal(stream.text, log.flatMap((r) => r.events).map((e) => e.text ?? '').join(''));
-    assert.deepEqual(await eventsOf(stream), log.flatMap((record) => record.events));
+    assert.equal(
+      stream.text,
+      log
+        .flatMap((r) => r.events)
+        .map((e) => e.text ?? '')
+        .join(''),
+    );
+    assert.deepEqual(
+      await eventsOf(stream),
+      log.flatMap((record) => record.events),
+    );
   }
 });
 
 test('a record that comes again is not shown again', async () => {
   const log = logOf(PIECES);
   const server = new FakeServer(log);
-  const answer = () => new Response(sse([...log.slice(0, 4), ...log.slice(1)]), { headers: { 'content-type': 'text/event-stream' } });
+  const answer = () =>
+    new Response(sse([...log.slice(0, 4), ...log.slice(1)]), { headers: { 'content-type': 'text/event-stream' } });
   server.plan = [{ answer }];
   const stream = reading(server).attach();
   await stream.done;
@@ -64,7 +78,8 @@ test('a record that comes again is not shown again', async () => {
 test('a record that is missing is asked for again', async () => {
   const log = logOf(PIECES);
   const server = new FakeServer(log);
-  const answer = () => new Response(sse([...log.slice(0, 3), ...log.slice(4)]), { headers: { 'content-type': 'text/event-stream' } });
+  const answer = () =>
+    new Response(sse([...log.slice(0, 3), ...log.slice(4)]), { headers: { 'content-type': 'text/event-stream' } });
   server.plan = [{ answer }, {}];
   const { world, attach } = reading(server);
   const stream = attach();
@@ -137,7 +152,7 @@ test('waiting grows from half a second to eight, by chance', async () => {
   const stream = attach();
   const waits = [];
   let last = 0;
-  for (let tries = 1; waits.length < 7; ) {
+  for (let tries = 1; waits.length < 7;) {
     await world.advance(100);
     if (server.requests.length > tries) {
       waits.push(world.time - last);
@@ -268,12 +283,23 @@ test('a server that was restarted no longer has the stream: a clear error, and t
   await world.advance(500);
   assert.equal(stream.state, 'failed');
   assert.equal(stream.text, TEXT);
-  await assert.rejects(stream.done, { name: 'HeadraceError', code: 'not_found', status: 404, retryable: false, partial: TEXT });
+  await assert.rejects(stream.done, {
+    name: 'HeadraceError',
+    code: 'not_found',
+    status: 404,
+    retryable: false,
+    partial: TEXT,
+  });
   assert.match(stream.error.message, /no longer has this answer/);
   assert.equal(world.timers, 0);
 });
 
-for (const [status, code] of [[401, 'invalid_api_key'], [403, 'forbidden'], [400, 'invalid_cursor'], [404, 'not_found']]) {
+for (const [status, code] of [
+  [401, 'invalid_api_key'],
+  [403, 'forbidden'],
+  [400, 'invalid_cursor'],
+  [404, 'not_found'],
+]) {
   test(`${status} cannot heal and is not tried again`, async () => {
     const server = new FakeServer(logOf(PIECES));
     server.plan = [{ answer: () => refusal(status, code, { message: 'What to do.' }) }];
@@ -298,14 +324,31 @@ for (const status of [408, 425, 429, 500, 502, 503, 504]) {
 }
 
 test('a stream that failed says why, and keeps what it has', async () => {
-  const end = { type: 'failed', code: 'upstream_incomplete', message: 'It stopped.', retryable: true, status: 502, retry_after: 3 };
+  const end = {
+    type: 'failed',
+    code: 'upstream_incomplete',
+    message: 'It stopped.',
+    retryable: true,
+    status: 502,
+    retry_after: 3,
+  };
   const stream = reading(new FakeServer(logOf(PIECES, { end }))).attach();
-  await assert.rejects(stream.done, { code: 'upstream_incomplete', message: 'It stopped.', status: 502, retryable: true, retryAfter: 3, partial: TEXT });
+  await assert.rejects(stream.done, {
+    code: 'upstream_incomplete',
+    message: 'It stopped.',
+    status: 502,
+    retryable: true,
+    retryAfter: 3,
+    partial: TEXT,
+  });
   await assert.rejects(stream.finalText(), { partial: TEXT });
   assert.equal(stream.state, 'failed');
   const seen = [];
-  await assert.rejects(async () => {
-    for await (const event of stream) seen.push(event);
-  }, { code: 'upstream_incomplete' });
+  await assert.rejects(
+    async () => {
+      for await (const event of stream) seen.push(event);
+    },
+    { code: 'upstream_incomplete' },
+  );
   assert.equal(seen.at(-1).type, 'failed');
 });

@@ -34,7 +34,10 @@ for (const one of cases) {
     const bytes = Uint8Array.from(Buffer.from(one.input_base64 ?? one.input, one.input_base64 ? 'base64' : 'utf8'));
     expect(one, [bytes]);
     for (let cut = 0; cut <= bytes.length; cut++) expect(one, [bytes.slice(0, cut), bytes.slice(cut)]);
-    expect(one, Array.from(bytes, (_, at) => bytes.slice(at, at + 1)));
+    expect(
+      one,
+      Array.from(bytes, (_, at) => bytes.slice(at, at + 1)),
+    );
   });
 }
 

@@ -35,7 +35,10 @@ test('headers may be made anew for every request', async () => {
   const { client, world } = reading(server, { headers: async () => ({ authorization: `Bearer ${++count}` }) });
   server.plan = [{ cut: 300 }, {}];
   await toTheEnd(client.start(request), world);
-  assert.deepEqual(server.requests.map((each) => each.headers.authorization), ['Bearer 1', 'Bearer 2']);
+  assert.deepEqual(
+    server.requests.map((each) => each.headers.authorization),
+    ['Bearer 1', 'Bearer 2'],
+  );
 });
 
 test('a request whose answer was lost is sent again with the same key, and read on after the first record', async () => {
@@ -45,7 +48,10 @@ test('a request whose answer was lost is sent again with the same key, and read 
   const stream = client.start(request);
   await toTheEnd(stream, world);
   assert.equal(stream.text, 'Hello world');
-  assert.deepEqual(server.requests.map((each) => each.method), ['POST', 'POST', 'POST', 'GET']);
+  assert.deepEqual(
+    server.requests.map((each) => each.method),
+    ['POST', 'POST', 'POST', 'GET'],
+  );
   const keys = new Set(server.requests.slice(0, 3).map((each) => each.headers['idempotency-key']));
   assert.equal(keys.size, 1);
   assert.match([...keys][0], /^[A-Za-z0-9._:-]{1,128}$/);

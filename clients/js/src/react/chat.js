@@ -64,22 +64,22 @@ export class Chat extends Store {
   }
 
   /**
-   * Say something and have it answered. What is under way is stopped first.
+   * Say something and have it answered. What is under way is stopped, and stays as far as it had come.
    *
    * @param {string | Message | Message[]} what text of the user, or whole messages, such as what tools gave back
    */
-  send = async (what) => {
+  send = (what) => {
     const said = typeof what === 'string' ? [{ role: /** @type {const} */ ('user'), content: what }] : [what].flat();
-    await this.stop();
-    this.#keepAnswer();
+    const answer = this.#letGo();
+    if (answer) this.#messages.push(answer);
     this.#messages.push(...said.map((message) => this.#named(message)));
     this.#ask();
   };
 
   /** Ask for the last answer again, and forget the one that there is. */
-  retry = async () => {
-    await this.stop();
-    if (!this.#stream && this.#messages.at(-1)?.role === 'assistant') this.#messages.pop();
+  retry = () => {
+    const answer = this.#letGo();
+    if (!answer && this.#messages.at(-1)?.role === 'assistant') this.#messages.pop();
     this.#ask();
   };
 
@@ -89,9 +89,8 @@ export class Chat extends Store {
   };
 
   /** Forget everything. @param {Message[]} [messages] what to begin with instead */
-  clear = async (messages = []) => {
-    await this.stop();
-    this.#stream = undefined;
+  clear = (messages = []) => {
+    this.#letGo();
     this.#messages = messages.map((message) => this.#named(message));
     this.#save();
     this.update();
@@ -123,7 +122,10 @@ export class Chat extends Store {
 
   #ask() {
     const { model, settings, tools, metadata } = this.options;
-    const messages = this.#messages.map(({ id, parts, state, ...message }) => message);
+    const said = this.#messages.filter(
+      ({ role, content, tool_calls }) => role !== 'assistant' || content || tool_calls,
+    );
+    const messages = said.map(({ id, parts, state, ...message }) => message);
     this.#streamId = undefined;
     this.#follow(this.#client().start({ model, messages, settings, tools, metadata }));
   }
@@ -139,11 +141,12 @@ export class Chat extends Store {
     this.update();
   }
 
-  /** The last answer becomes one of the messages. */
-  #keepAnswer() {
+  /** The last answer, which is stopped for as long as that takes, and no longer the chat's. */
+  #letGo() {
     const answer = this.#answer();
-    if (answer) this.#messages.push(answer);
+    this.stop();
     this.#stream = undefined;
+    return answer && { ...answer, state: stateAfterStop(answer.state) };
   }
 
   #save() {
@@ -161,7 +164,8 @@ export class Chat extends Store {
     if (!stream?.parts.length) return undefined;
     const { text: content, parts } = snapshotOf(stream);
     const { state } = stream;
-    const calls = parts.filter((part) => part.kind === 'tool_call' && !part.choice);
+    // A call that was cut off is shown, but not sent back: its arguments are no JSON.
+    const calls = parts.filter((part) => part.kind === 'tool_call' && !part.choice && state === 'finished');
     const tool_calls = calls.map((part) => ({ id: part.callId ?? '', name: part.name ?? '', arguments: part.text }));
     const id = `answer-${this.#messages.length}`;
     return { id, role: 'assistant', content, parts, state, ...(calls.length && { tool_calls }) };
@@ -181,3 +185,6 @@ export class Chat extends Store {
     return { ...message, id: `message-${this.#serial++}` };
   }
 }
+
+/** @param {StreamState | undefined} state @returns {StreamState} */
+const stateAfterStop = (state) => (state === 'finished' || state === 'failed' ? state : 'cancelled');

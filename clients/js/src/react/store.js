@@ -40,11 +40,10 @@ export class Store {
   /** @param {() => void} reader */
   subscribe = (reader) => {
     this.#readers.add(reader);
-    // Not now: a component of strict mode that is taken away again has asked for nothing.
-    queueMicrotask(this.#settle);
+    this.#settle();
     return () => {
       this.#readers.delete(reader);
-      queueMicrotask(this.#settle);
+      queueMicrotask(this.#settle); // not now: strict mode brings it back at once
     };
   };
 

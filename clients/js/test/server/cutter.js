@@ -13,7 +13,9 @@ export async function cutting(url, bytes) {
     const server = connect(Number(port), hostname);
     let left = bytes();
     // The server answers only to its own name.
-    client.on('data', (data) => server.write(data.toString('latin1').replace(/^host: .*$/im, `host: ${host}`), 'latin1'));
+    client.on('data', (data) =>
+      server.write(data.toString('latin1').replace(/^host: .*$/im, `host: ${host}`), 'latin1'),
+    );
     server.on('data', (data) => {
       client.write(data.subarray(0, left));
       left -= data.length;
@@ -23,7 +25,10 @@ export async function cutting(url, bytes) {
       server.destroy();
     });
     server.on('end', () => client.end());
-    for (const [one, other] of [[client, server], [server, client]]) {
+    for (const [one, other] of [
+      [client, server],
+      [server, client],
+    ]) {
       one.on('error', () => other.destroy());
       one.on('close', () => other.destroy());
     }

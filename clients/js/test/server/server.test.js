@@ -49,7 +49,12 @@ for (const way of ['fetch', 'ndjson', 'eventsource']) {
     const random = seeded(way.length);
     const network = await cutting(baseURL, () => 400 + random() * 4000);
     try {
-      const broken = createClient({ baseURL: network.url, transports: [way, 'ndjson'], environment: quick, startRetries: 50 });
+      const broken = createClient({
+        baseURL: network.url,
+        transports: [way, 'ndjson'],
+        environment: quick,
+        startRetries: 50,
+      });
       const stream = way === 'fetch' ? broken.start(ask('long')) : broken.attach(await client.start(ask('long')).ready);
       const events = await eventsOf(stream);
       assert.ok(network.cuts() > 5, `${network.cuts()} cuts`);
@@ -79,7 +84,10 @@ test('the same key and request are one stream', async () => {
 test('the same key and another request are refused', async () => {
   const key = `other-${Date.now()}`;
   await client.start(ask('tell'), { idempotencyKey: key }).done;
-  await assert.rejects(client.start(ask('more'), { idempotencyKey: key }).done, { code: 'idempotency_key_reused', status: 422 });
+  await assert.rejects(client.start(ask('more'), { idempotencyKey: key }).done, {
+    code: 'idempotency_key_reused',
+    status: 422,
+  });
 });
 
 test('stop ends the model, and the text stays', async () => {

@@ -30,7 +30,10 @@ export function stateOf(log) {
     id: ID,
     state: ended ? last.type : 'running',
     position: log.length,
-    text: items.filter((item) => item.kind === 'text').map((item) => item.text).join(''),
+    text: items
+      .filter((item) => item.kind === 'text')
+      .map((item) => item.text)
+      .join(''),
     choices: [{ index: 0, finish_reason: null, items }],
     usage: events.findLast((event) => event.type === 'usage') ?? null,
     metadata: {},
@@ -75,9 +78,20 @@ export class FakeServer {
     const url = new URL(input);
     const method = init.method ?? 'GET';
     const accept = init.headers?.accept ?? '';
-    const reads = url.pathname.endsWith('/events') || (url.pathname === '/v1/streams' && method === 'POST' && accept !== 'application/json');
+    const reads =
+      url.pathname.endsWith('/events') ||
+      (url.pathname === '/v1/streams' && method === 'POST' && accept !== 'application/json');
     const position = url.searchParams.get('last_event_id') ?? 'n1.0';
-    const request = { method, path: url.pathname, accept, reads, position, headers: init.headers, body: init.body && JSON.parse(init.body), url };
+    const request = {
+      method,
+      path: url.pathname,
+      accept,
+      reads,
+      position,
+      headers: init.headers,
+      body: init.body && JSON.parse(init.body),
+      url,
+    };
     this.requests.push(request);
     if (init.signal?.aborted) throw init.signal.reason;
     if (url.pathname.endsWith('/cancel')) return this.cancel();
