@@ -309,3 +309,58 @@ async def test_a_screen_reader_hears_what_happens_and_not_every_token(visitor: V
     heard = [text for text in await page.evaluate("heard") if text]
     assert "The answer has begun." in heard and len(heard) < 6
     assert await page.get_by_role("log").get_attribute("aria-busy") == "false"
+
+
+async def test_a_server_that_is_away_is_said_to_be_and_asked_again(visitor: Visitor, mocked: Server) -> None:
+    page = await visitor.context.new_page()
+    await page.route("**/v1/models", lambda route: route.abort())
+    await page.goto(mocked.url)
+    await expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    await page.get_by_role("textbox", name="Message").fill("kept")
+    await page.unroute_all()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    await expect(page.get_by_role("combobox", name="Model")).to_have_value("mock")
+    assert await page.get_by_role("textbox", name="Message").input_value() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, "The server refuses"), (413, "That is too long"), (429, "Too much at once"), (500, "The server failed")],
+)
+async def test_what_the_server_refuses_is_said_with_its_own_reason(
+    visitor: Visitor, mocked: Server, status: int, said: str
+) -> None:
+    refusal = {"error": {"code": "some_code", "message": "This is the reason.", "retryable": False}}
+    page = await visitor.open(mocked.url)
+    await page.route("**/v1/streams", lambda route: route.fulfill(status=status, json=refusal))
+    await ask(page)
+    await until_over(page, "failed")
+    note = page.locator(".turn .note")
+    await expect(note).to_contain_text(said)
+    await expect(note).to_contain_text("This is the reason.")
+    await page.unroute_all()
+    await page.get_by_role("button", name="Retry").click()
+    await until_over(page)
+    assert await shown(page) == answer_text(0, QUESTION, 120)
+
+
+async def test_a_conversation_tells_the_model_what_was_said(visitor: Visitor, mocked: Server) -> None:
+    page = await visitor.open(mocked.url)
+    asked: list[Any] = []
+    page.on("request", lambda request: request.method == "POST" and asked.append(request.post_data_json))
+    await page.get_by_text("Settings").click()
+    await page.get_by_label("System prompt").fill("Be brief.")
+    await page.keyboard.press("Escape")
+    await ask(page)
+    await until_over(page)
+    said = await shown(page)
+    await page.reload()
+    await ask(page, "And then?")
+    await until_over(page)
+    assert asked[-1]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "And then?"},
+    ]

@@ -113,7 +113,7 @@ export class Chat {
     const copyButton = h("button", { type: "button", class: "quiet", text: "Copy" });
     copyButton.addEventListener("click", () => copy(copyButton, textOf(turn.parts)));
     const inspect = h("a", { class: "button quiet", text: "Inspect", hidden: !turn.id, href: turn.id ? `#/streams/${turn.id}` : null });
-    const again = h("button", { type: "button", class: "quiet", text: "Retry", onclick: () => this.retry(turn) });
+    const again = h("button", { type: "button", class: "quiet retry", text: "Retry", onclick: () => this.retry(turn) });
     const foot = h("div", { class: "turn-foot", hidden: !isOver(turn.state) }, copyButton, again, inspect, meta);
     const element = h("article", { class: "turn", "aria-label": "Question and answer" },
       h("div", { class: "question" }, h("span", { class: "hidden", text: "You: " }), turn.question), answer.element, foot);

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { count } from "./format.js";
+import { inWords } from "./events.js";
 import { follow } from "./feed.js";
 import { formats } from "./formats.js";
 import { explain } from "./problems.js";
@@ -67,7 +68,7 @@ function gist(data) {
 }
 
 function core(frame) {
-  if (Array.isArray(frame?.events)) return frame.events.map(({ type, ...rest }) => `${type} ${JSON.stringify(rest)}`).join(" ");
+  if (Array.isArray(frame?.events)) return frame.events.map((event) => inWords(event).join(" ")).join(" ");
   const [choice] = frame?.choices ?? [];
   if (choice) return JSON.stringify(choice.finish_reason ? { ...choice.delta, finish_reason: choice.finish_reason } : choice.delta);
   return JSON.stringify(frame?.delta ?? frame?.content_block ?? frame?.item ?? frame?.message ?? frame?.response ?? frame?.usage ?? frame);

@@ -1,6 +1,7 @@
 /** A stream's records as they come: a list of any length, with what each one says. */
 
 import { h } from "./dom.js";
+import { inWords } from "./events.js";
 import { follow } from "./feed.js";
 import { count } from "./format.js";
 import { Rows } from "./rows.js";
@@ -63,10 +64,7 @@ export class Records {
   }
 }
 
-/** An event in a few words. */
 function said(event) {
-  const { type, text, json, ...rest } = event;
-  const piece = text ?? json;
-  const detail = piece !== undefined ? JSON.stringify(piece) : Object.entries(rest).filter(([, value]) => typeof value !== "object").map(([name, value]) => `${name} ${value}`).join(" ");
+  const [type, detail] = inWords(event);
   return h("span", { class: "said" }, h("span", { class: "event", text: type }), ` ${detail.slice(0, 160)} `);
 }
