@@ -26,6 +26,7 @@ from headrace.endpoints import (
     health,
     metrics,
     models,
+    playground,
     prompt,
     responses,
     streams,
@@ -170,9 +171,8 @@ def create_app(
     app.asks_for_keys = bool(config.api_keys)
     read_tokens = ReadTokens(config.secret)
     modules = (completions, token_count, responses, streams, prompt, models, health, metrics)
-    _add_routes(
-        app, [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
-    )
+    routers = [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
+    _add_routes(app, [*routers, playground.router()] if config.playground else routers)
     guard = Guard(Handover(app, _defect), services.access, read_tokens, engine, clock.wall)
     return Envelope(_with_cors(guard, config), measured.responded)
 

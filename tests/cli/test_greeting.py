@@ -68,3 +68,10 @@ def test_a_long_list_is_cut(tmp_path):
     path.write_text("model_list:\n" + "".join(entries))
     text = greeting(load(path, {}), 8000)
     assert "  m7 (ollama)\n  and 12 more" in text
+
+
+def test_the_page_is_named_unless_there_is_none():
+    assert "Playground: http://127.0.0.1:8000/\n" in greeting(
+        load(None, {}, {"host": "0.0.0.0", "no_auth": True}), 8000
+    )
+    assert "Playground" not in greeting(load(None, {}, {"playground": False}), 8000)

@@ -25,11 +25,16 @@ def greeting(config: Config, port: int) -> str:
             f"Headrace {__version__} listens on {_url(config.host, port)}" + every,
             *_model_lines(config),
             f"Keys: {_access(config)}",
+            *_page_lines(config, port),
             "Try:",
             f"  {_curl(config, port)}",
             "Ctrl-C stops.",
         )
     )
+
+
+def _page_lines(config: Config, port: int) -> list[str]:
+    return [f"Playground: {_url(_reachable(config), port)}/"] if config.playground else []
 
 
 def _model_lines(config: Config) -> list[str]:
@@ -60,12 +65,15 @@ def _curl(config: Config, port: int) -> str:
         "stream": True,
         "messages": [{"role": "user", "content": "Write one sentence about a river."}],
     }
-    host = _ANY_ADDRESS.get(config.host, config.host)
-    parts = [f"curl -N {_url(host, port)}/v1/chat/completions"]
+    parts = [f"curl -N {_url(_reachable(config), port)}/v1/chat/completions"]
     if config.api_keys:
         parts.append('-H "Authorization: Bearer $HEADRACE_API_KEY"')
     parts += ["-H 'Content-Type: application/json'", "-d " + shlex.quote(msgspec.json.encode(body).decode())]
     return " ".join(parts)
+
+
+def _reachable(config: Config) -> str:
+    return _ANY_ADDRESS.get(config.host, config.host)
 
 
 def _model_to_try(config: Config) -> str:

@@ -60,13 +60,22 @@ def serve(
     ] = None,
     log_level: Annotated[LogLevel | None, typer.Option(show_default="info", help="What is logged, on stderr.")] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Serve everybody who can reach it, without keys.")] = False,
+    playground: Annotated[
+        bool | None, typer.Option("--playground/--no-playground", show_default="on", help="The page at /.")
+    ] = None,
 ) -> None:
     """Serve the models of the configuration; without one OpenAI's if OPENAI_API_KEY is set, else the embedded one.
 
     Ctrl-C or SIGTERM lets running streams end within drain_timeout; a second one stops at once. All settings are in
     docs/configuration.md; an option here beats the environment, which beats the file.
     """
-    overrides = {"host": host, "port": port, "log_level": log_level, "no_auth": no_auth or None}
+    overrides = {
+        "host": host,
+        "port": port,
+        "log_level": log_level,
+        "no_auth": no_auth or None,
+        "playground": playground,
+    }
     settings = from_env(config, overrides)
     settings.check_access()
     _check_embedded(settings)

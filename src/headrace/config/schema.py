@@ -119,6 +119,8 @@ class Config(CallSettings, frozen=True, kw_only=True):
     log_level: LogLevel = "info"
     # Prompts are personal data (P36).
     log_content: Flag = False
+    # It shows nothing that its visitor's own key does not open.
+    playground: Flag = True
 
     # WHATWG HTML 9.2.7: a comment line "every 15 seconds or so" (P14).
     keepalive_seconds: Seconds = 15.0

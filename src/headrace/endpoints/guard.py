@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from headrace.endpoints import attach, health
+from headrace.endpoints import attach, health, playground
 from headrace.endpoints.intake import dialect_of
 from headrace.engine.engine import Engine
 from headrace.errors import Forbidden, HeadraceError
@@ -37,6 +37,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through or answer it with 401 or 403 in its own shape."""
         if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if playground.serves(scope["path"]):  # says nothing that a package index would not
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
