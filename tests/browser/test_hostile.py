@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ ATTACK = """<script>window.pwned = 1</script>
 ```html"><script>window.pwned = 12</script>
 </code></pre><script>window.pwned = 13</script>
 """
+EVENTS = re.compile(r"/events\?")
 NAME = '<img src=x onerror="window.pwned=14">'
 
 
@@ -111,9 +113,29 @@ async def test_frames_that_make_no_sense_are_a_lost_connection_and_healed(
         await route.fulfill(body=body, content_type="text/event-stream")
 
     page = await visitor.context.new_page()
-    await page.route("**/events*", talk_nonsense)
+    await page.route(EVENTS, talk_nonsense)
     await page.goto(f"{hostile.url}/#/watch/{stream_id}")
     await expect(page.locator(".watch .state")).to_have_attribute("data-state", "finished")
     assert answered
     await expect(page.locator(".prose").first).to_contain_text("window.pwned = 13")
     await assert_unharmed(page)
+
+
+@pytest.mark.parametrize("body", ["data: nonsense\n\n", "<html>a proxy's page</html>"])
+async def test_the_inspector_reads_again_what_makes_no_sense(visitor: Visitor, hostile: Server, body: str) -> None:
+    stream_id = start(hostile, NAME)
+    answered: list[str] = []
+
+    async def talk_nonsense(route: Route) -> None:
+        if answered:
+            await route.fallback()
+            return
+        answered.append(route.request.url)
+        await route.fulfill(body=body, content_type="text/html" if "<" in body else "text/event-stream")
+
+    page = await visitor.context.new_page()
+    await page.route(EVENTS, talk_nonsense)
+    await page.goto(f"{hostile.url}/#/streams/{stream_id}")
+    await expect(page.locator(".panel-head .state")).to_have_text("finished")
+    await expect(page.get_by_role("listbox").get_by_role("option").last).to_contain_text("finished")
+    assert answered

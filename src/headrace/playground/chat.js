@@ -44,9 +44,8 @@ export class Chat {
   /** Asks for the models; also after a key was entered. */
   async load() {
     try {
-      const names = await this.picker.load();
-      this.problem.hidden = names.length > 0;
-      this.problem.textContent = names.length ? "" : "This server lists no models.";
+      await this.picker.load();
+      this.problem.hidden = true;
     } catch (error) {
       const { title, text } = explain(error);
       this.problem.replaceChildren(h("strong", { text: title }), ` ${text} `,
@@ -79,8 +78,11 @@ export class Chat {
     this.ask(turn.question, turn.settings);
   }
 
+  /** Begins anew; an answer that nobody will read any more is stopped. */
   clear() {
-    this.stream?.close();
+    const { stream } = this;
+    this.stream = null;
+    stream?.stop().catch(() => {}); // the server has its own limits for what cannot be stopped
     this.conversation.clear();
     this.showAll();
     this.setBusy(false);
@@ -144,7 +146,7 @@ export class Chat {
   }
 
   ended(turn, stream) {
-    if (stream.state === "closed") return;
+    if (stream.state === "closed" || !this.conversation.turns.includes(turn)) return;
     const { timing, error } = stream;
     turn.state = stream.state;
     turn.parts = plainParts(stream.parts);

@@ -77,7 +77,7 @@ export class Compare {
   }
 
   async run() {
-    if (this.aborter) return;
+    if (this.aborter || this.picker.demand()) return;
     this.aborter = new AbortController();
     this.toggle(true);
     this.verdict.textContent = "";

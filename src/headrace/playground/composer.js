@@ -12,6 +12,7 @@ export class Composer {
   /** `send` gets the text and the settings; `stop` ends the answer under way. */
   constructor({ picker, send, stop }) {
     this.send = send;
+    this.picker = picker;
     this.text = h("textarea", { id: "message", rows: 1, placeholder: "Ask anything", enterkeyhint: "send", autocomplete: "off" });
     this.text.value = kept("draft", "");
     this.sendButton = h("button", { type: "submit", class: "primary", text: "Send" });
@@ -81,7 +82,7 @@ export class Composer {
 
   submit() {
     const text = this.text.value.trim();
-    if (this.busy || text === "") return;
+    if (this.busy || text === "" || this.picker.demand()) return;
     this.text.value = "";
     this.changed();
     this.send(text, this.values());

@@ -20,16 +20,6 @@ function set(element, name, value) {
   else element.setAttribute(name, value === true ? "" : String(value));
 }
 
-const SVG = "http://www.w3.org/2000/svg";
-
-/** An SVG element with attributes and children. */
-export function svg(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
-  element.append(...children);
-  return element;
-}
-
 /** Copies text and says so on the button for a moment. */
 export async function copy(button, text) {
   const label = button.dataset.label ?? (button.dataset.label = button.textContent);

@@ -4,6 +4,7 @@ import { createSSEDecoder } from "./client/index.js";
 import { network, send } from "./session.js";
 
 const PAUSE_MS = 1000;
+const SSE = "text/event-stream";
 
 /**
  * Reads a stream; `take` gets lists of frames `{id, event, data}`, once for each read. Resolves at the end.
@@ -15,11 +16,11 @@ export async function follow(id, format, { position, signal, take }) {
   for (;;) {
     const query = new URLSearchParams(last ? { format, last_event_id: last } : { format });
     try {
-      const response = await send(`/v1/streams/${id}/events?${query}`, { accept: "text/event-stream", signal });
+      const response = await send(`/v1/streams/${id}/events?${query}`, { accept: SSE, signal });
       if (response.status === 204) return;
       await read(response, (frames) => {
-        last = frames.at(-1).id || last;
         take(frames);
+        last = frames.at(-1).id || last;
       });
       return; // only an ended stream ends a body well
     } catch (error) {
@@ -31,6 +32,8 @@ export async function follow(id, format, { position, signal, take }) {
 }
 
 async function read(response, take) {
+  const type = response.headers.get("content-type") ?? "";
+  if (!type.startsWith(SSE)) throw new TypeError(`not ${SSE} but ${type}: something else has answered`);
   let frames = [];
   const decoder = createSSEDecoder(({ id, event, data }) => frames.push({ id, event, data }));
   const reader = response.body.getReader();

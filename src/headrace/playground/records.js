@@ -41,8 +41,8 @@ export class Records {
   }
 
   take(frames) {
-    for (const { data } of frames) {
-      const record = JSON.parse(data);
+    const records = frames.map(({ data }) => JSON.parse(data)); // all or none: what makes no sense is read again
+    for (const record of records) {
       this.records.push(record);
       this.took(record);
     }

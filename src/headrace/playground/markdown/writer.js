@@ -5,7 +5,6 @@ import { parse } from "./inline.js";
 
 /** Text that is parsed at once; more than can be held back, so that every round gets on. */
 const PIECE = 8192;
-const TAGS = { strong: "strong", em: "em", del: "del" };
 
 export class InlineWriter {
   constructor(parent) {
@@ -57,6 +56,6 @@ function element(node) {
     case "link":
       return h("a", { href: node.href, rel: "noopener noreferrer nofollow", target: "_blank" }, ...node.children.map(element));
     default:
-      return h(TAGS[node.type], {}, ...node.children.map(element));
+      return h(node.type, {}, ...node.children.map(element));
   }
 }
