@@ -93,7 +93,6 @@ async def test_a_reload_before_the_answer_has_a_name_asks_only_once(browser: Bro
             assert len(fetch(server, "/v1/streams")["data"]) == 1
 
 
-@pytest.mark.promise("P4")
 async def test_cut_my_network_loses_nothing_and_shows_nothing_twice(visitor: Visitor, mocked: Server) -> None:
     page = await visitor.open(mocked.url)
     await ask(page)

@@ -127,6 +127,9 @@ async def test_every_page_can_be_read_and_used(browser: Browser, water: Server, 
         await page.get_by_role("tab", name="Formats").click()
         await page.get_by_role("listbox", name="Frames of openai.chat").get_by_role("option").nth(4).click()
         await look(page, f"{width}-{scheme}-9-formats")
+        followed = await visitor.open(f"{water.url}/#/watch/{start(water, 'water-large')}")
+        await expect(followed.locator(".watch .state")).to_have_attribute("data-state", "finished")
+        await look(followed, f"{width}-{scheme}-10-watch")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

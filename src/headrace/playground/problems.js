@@ -25,8 +25,8 @@ function words(error) {
   if (known && !fromModel) return known(error);
   if (error.code === "connection_lost" && !error.status) return unreachable();
   if (/timeout/.test(error.code)) return ["The model took too long", error.message];
-  if (fromModel) return ["The model server failed", `${error.message} What arrived stays here.`];
-  if (error.status >= 500) return ["The server failed", `${error.message} What arrived stays here.`];
+  if (fromModel) return ["The model server failed", error.message];
+  if (error.status >= 500) return ["The server failed", error.message];
   if (error.status >= 400) return ["The server could not take this", error.message];
   return ["Something went wrong", error.message];
 }
