@@ -71,7 +71,9 @@ function core(frame) {
   if (Array.isArray(frame?.events)) return frame.events.map((event) => inWords(event).join(" ")).join(" ");
   const [choice] = frame?.choices ?? [];
   if (choice) return JSON.stringify(choice.finish_reason ? { ...choice.delta, finish_reason: choice.finish_reason } : choice.delta);
-  return JSON.stringify(frame?.delta ?? frame?.content_block ?? frame?.item ?? frame?.message ?? frame?.response ?? frame?.usage ?? frame);
+  const { delta } = frame ?? {};
+  const piece = delta?.text ?? delta?.partial_json ?? delta?.thinking ?? delta;
+  return JSON.stringify(piece ?? frame?.content_block ?? frame?.item ?? frame?.message ?? frame?.response ?? frame?.usage ?? frame);
 }
 
 export class Columns {
