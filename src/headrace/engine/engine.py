@@ -88,6 +88,7 @@ class Engine:
         """The engine's life: all tasks run inside, and every stream has its terminal record when it ends."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            tasks.start_soon(self._store.run)
             tasks.start_soon(self._serve_cancellations)
             tasks.start_soon(self._renew_leases)
             tasks.start_soon(self._watch_deadlines)
