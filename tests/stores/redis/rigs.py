@@ -15,10 +15,10 @@ from tests.stores.contract import RETENTION, STREAM_LIMIT, Clock, Rig
 from tests.stores.redis.servers import Server
 
 
-def make(url: str, clock: Clock | None = None, **options: Any) -> RedisStore:
+def make(url: str, **options: Any) -> RedisStore:
     """A store with the contract's limits."""
-    options = {"sleep": anyio.sleep, "retention": RETENTION, "max_stream_bytes": STREAM_LIMIT} | options
-    return RedisStore(Secret(url), now=clock or Clock(), **options)
+    defaults = {"now": Clock(), "sleep": anyio.sleep, "retention": RETENTION, "max_stream_bytes": STREAM_LIMIT}
+    return RedisStore(Secret(url), **(defaults | options))
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def rig_on(servers: Sequence[Server], *, nodes: int = 1) -> AsyncGenerator
     for server in servers:
         server.ask("FLUSHALL")
     clock = Clock()
-    stores = [make(servers[0].url, clock) for _ in range(nodes)]
+    stores = [make(servers[0].url, now=clock) for _ in range(nodes)]
 
     async def advance(seconds: float) -> None:
         await clock.advance(seconds)

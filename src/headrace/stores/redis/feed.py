@@ -56,9 +56,11 @@ class Feed:
         "ended",
         "epoch",
         "gone",
+        "held_until",
         "keys",
         "next",
         "quiet",
+        "ttl",
         "used",
     )
 
@@ -70,8 +72,10 @@ class Feed:
         self.ended = False
         self.gone = False
         self.epoch = 0
-        """Of the lease that this node holds, as far as it knows; 0 if it holds none. Then it is told of its own appends
-        by their acknowledgement, and nobody else can append."""
+        """Of the lease that this node holds, as far as it knows; 0 if it holds none."""
+        self.ttl = 0.0
+        self.held_until = 0.0
+        """When the lease runs out, in Unix time: until then nobody else appends, and what is acknowledged is all."""
         self.cancelled = False
         """Whether this node's producer was told to stop."""
         self.quiet = False
@@ -100,9 +104,11 @@ class Feed:
         """The seq of the first record that followers have not been told."""
         return self._told
 
-    def lead(self, epoch: int, next_seq: int) -> None:
-        """This node's producer has the stream from now on."""
+    def lead(self, epoch: int, next_seq: int, ttl: float, asked_at: float) -> None:
+        """This node's producer has the stream from now on, for `ttl` seconds after it asked."""
         self.epoch = epoch
+        self.ttl = ttl
+        self.held_until = asked_at + ttl
         self.cancelled = False
         self.learn(next_seq, ended=False)
 
@@ -134,9 +140,9 @@ class Feed:
             self._tail_bytes //= 2
         self.learn(end, ended=records[-1].terminal is not None)
 
-    def newest(self, start: int, limit: int) -> Sequence[Record] | None:
+    def newest(self, start: int, limit: int, now: float) -> Sequence[Record] | None:
         """Records from `start` on, if they are known here, and it is known that there are no more."""
-        if self.epoch and self._base <= start and self._base + len(self._tail) >= self.next:
+        if self.epoch and now < self.held_until and self._base <= start and self._base + len(self._tail) >= self.next:
             return self._tail[start - self._base : start - self._base + limit]
         return None
 
@@ -166,12 +172,19 @@ class Feed:
 
         return stop
 
+    def fill(self, records: Sequence[Record]) -> None:
+        """These are in the log from `told` on: followers get them, and then what is known already of those after."""
+        if records[0].seq <= self._told <= records[-1].seq:
+            self._hand_out(records[self._told - records[0].seq :])
+        self.learn(records[-1].seq + 1, ended=records[-1].terminal is not None)
+        self._tell()
+
     def _tell(self) -> None:
-        tail_end = self._base + len(self._tail)
-        if not self._places or not self._base <= self._told < tail_end:
-            return
-        records = self._tail[self._told - self._base :]
-        self._told = tail_end
+        if self._places and self._base <= self._told < self._base + len(self._tail):
+            self._hand_out(self._tail[self._told - self._base :])
+
+    def _hand_out(self, records: Sequence[Record]) -> None:
+        self._told = records[-1].seq + 1
         places = tuple(self._places)
         if len(places) == 1:
             places[0].take(records)

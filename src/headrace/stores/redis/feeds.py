@@ -15,6 +15,7 @@ from headrace.events import Record
 from headrace.stores.cancels import Cancels
 from headrace.stores.redis.feed import Feed
 from headrace.stores.redis.keys import Names
+from headrace.stores.redis.refusals import refused
 from headrace.stores.redis.servers import Servers
 
 log = logging.getLogger("headrace.stores")
@@ -52,6 +53,10 @@ class Feeds:
         """Reach the servers, and listen to cancel requests. Raises `StoreError`."""
         await self.servers.start()
         await self._listen(self._channel)
+        await self.servers.read(self._channel, "EXISTS", self._channel)  # answered after the subscription
+        link = self.servers.at(self._channel).reads
+        if not link.listens(self._channel):
+            raise refused(link.name)
 
     async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Look at quiet streams, and fetch what was not told, until cancelled."""
@@ -65,11 +70,9 @@ class Feeds:
         """The feed, if there is one."""
         return self._feeds.get(stream_id)
 
-    def lead(self, stream_id: str, epoch: int, next_seq: int) -> Feed:
-        """The feed of a stream that this node produces from now on."""
-        feed = self._feeds.get(stream_id) or self._make(stream_id)
-        feed.lead(epoch, next_seq)
-        return feed
+    def make(self, stream_id: str) -> Feed:
+        """The feed of a stream that is about to be produced here; a new one knows nothing."""
+        return self._feeds.get(stream_id) or self._make(stream_id)
 
     async def open(self, stream_id: str) -> Feed:
         """The feed; a new one knows what the log holds now, and is told what comes. Raises `StoreError`."""
@@ -163,8 +166,7 @@ class Feeds:
             )
             if not entries:
                 return
-            data = json_of(entries)
-            feed.add(decode_records(data), len(data))
+            feed.fill(decode_records(json_of(entries)))
 
     async def _look_around(self) -> None:
         quiet: list[Feed] = []
@@ -205,7 +207,9 @@ class Feeds:
             self.remove(feed.keys.id)
             return
         if feed.epoch and int(found[2]) != feed.epoch:
-            feed.epoch = 0  # somebody else has taken it over
+            feed.epoch = 0  # somebody else has taken it over, so listen, and look again
+            await self._look(feed)
+            return
         feed.learn(int(found[0]), ended=found[1] != b"running")
         if found[3] is not None:
             self.stop(feed, found[3].decode())

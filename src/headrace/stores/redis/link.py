@@ -137,7 +137,8 @@ class Link:
                     context = tls_context(address) if address.tls else None
                     _, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
         except TimeoutError:
-            raise unreachable(self.name, f"no connection within {self._patience:g} s") from None
+            what = "TLS connection: perhaps it speaks none" if address.tls else "connection"
+            raise unreachable(self.name, f"within {self._patience:g} s no {what}") from None
         except ssl.SSLCertVerificationError as error:
             text = f"Redis at {self.name} shows a certificate that is not trusted ({error.verify_message}): add"
             raise Misconfigured(f"{text} ?ssl_ca_certs=FILE or ?ssl_cert_reqs=none to redis_url.") from None

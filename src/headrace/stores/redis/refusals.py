@@ -51,10 +51,11 @@ _SAYS = {
 }
 """States that pass, or that somebody there has to end."""
 
+_NOT_ALLOWED = "does not let this user do what the store needs: see docs/operations.md for its ACL"
 _DENIALS = {
     "NOAUTH": "wants a password: write it into redis_url, as in redis://:password@host",
     "WRONGPASS": "does not take this user and password: correct redis_url",
-    "NOPERM": "does not let this user do what the store needs: see docs/operations.md for its ACL",
+    "NOPERM": _NOT_ALLOWED,
     "NOPROTO": f"is too old: Redis {OLDEST} or Valkey is needed",
 }
 _STALE = frozenset({"READONLY", "LOADING", "MASTERDOWN"})
@@ -79,6 +80,11 @@ def refusal(error: hiredis.ReplyError, name: str) -> Exception:
     if word in _SAYS:
         return StoreError(f"Redis at {name} {_SAYS[word]}; try again in a moment.", retry_after=1)
     return StoreError(f"Redis at {name} refused a command ({word}).")
+
+
+def refused(name: str) -> Misconfigured:
+    """The server does not allow something."""
+    return Misconfigured(f"Redis at {name} {_NOT_ALLOWED}.")
 
 
 def too_old(name: str, version: str) -> Misconfigured:

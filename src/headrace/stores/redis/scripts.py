@@ -81,7 +81,7 @@ local meta, log, lease = KEYS[1], KEYS[2], KEYS[3]
 local at = redis.call('HMGET', meta, 'epoch', 'state', 'next', 'bytes', 'ttl', 'cancel')
 if not at[1] then return {{'gone'}} end
 if at[1] ~= ARGV[1] or at[2] ~= 'running' then return {{'fenced', at[2]}} end
-redis.call('SET', lease, at[1], 'PX', at[5])
+if redis.call('PEXPIRE', lease, at[5]) == 0 then redis.call('SET', lease, at[1], 'PX', at[5]) end
 local count = tonumber(at[3])
 local known = count - tonumber(ARGV[2])
 if known < 0 then return {{'gap', count}} end

@@ -49,6 +49,7 @@ class RedisStore:
       a new stream `Overloaded`; a stream can always end.
     - Cancel requests go to the node that produces the stream.
     - A running stream whose producer is gone stays until somebody takes it over: see `abandoned`.
+    - That another node has deleted a running stream is known to its producing node two seconds later.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class RedisStore:
         """Reach the server, and see that it is the right one."""
         try:
             await self._feeds.start()
+            await self.release("start", "")  # of nobody: whether scripts may run
         except StoreError as error:
             raise ConfigError(f"redis_url: {error.message}") from None
         log.info("streams are kept in Redis at %s", self.name)
@@ -97,13 +99,14 @@ class RedisStore:
     async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out."""
         keys = self._names.stream(stream_id)
-        # Before there is anything to be lost sight of.
-        await self._listing.runs(stream_id, self._now() + ttl)
         holder = secrets.token_hex(8)
+        asked_at = self._now()
         body = b"".join(request.parts) if isinstance(request, Pieces) else request
         try:
+            # First, so that there is never a stream that is out of sight.
+            await self._listing.runs(stream_id, asked_at + ttl)
             reply: list[Any] = await scripts.ACQUIRE.run(
-                self._servers, keys.all, owner, _ms(ttl), _ms(self._now()), holder, self._node, body
+                self._servers, keys.all, owner, _ms(ttl), _ms(asked_at), holder, self._node, body
             )
         except LogFull as error:
             raise Overloaded(error.message, retry_after=1) from None
@@ -111,7 +114,8 @@ class RedisStore:
         if reply[0] in (scripts.GONE, scripts.FENCED, scripts.HELD):
             raise self._refusal(reply, lease)
         lease = Lease(stream_id, int(reply[0]), reply[1])
-        feed = self._feeds.lead(stream_id, lease.epoch, lease.next_seq)
+        feed = self._feeds.make(stream_id)
+        feed.lead(lease.epoch, lease.next_seq, ttl, asked_at)
         if len(reply) > 2 and reply[2] is not None:
             self._feeds.stop(feed, reply[2].decode())
         await self._listing.enter(owner, stream_id)
@@ -120,8 +124,13 @@ class RedisStore:
     async def renew(self, lease: Lease, ttl: float) -> None:
         """Keep the lease for another `ttl` seconds."""
         keys = self._keys(lease.id)
-        self._checked(await scripts.RENEW.run(self._servers, keys.renew, lease.epoch, _ms(ttl)), lease)
-        await self._listing.runs(lease.id, self._now() + ttl)
+        asked_at = self._now()
+        feed = self._checked(await scripts.RENEW.run(self._servers, keys.renew, lease.epoch, _ms(ttl)), lease)
+        if feed is not None:
+            feed.ttl = ttl
+            feed.held_until = asked_at + ttl
+        with suppress(StoreError):  # the lease counts; this says only when somebody should look for it
+            await self._listing.runs(lease.id, asked_at + ttl)
 
     async def append(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> None:
         """Append what the log does not have yet."""
@@ -129,11 +138,13 @@ class RedisStore:
             raise SequenceGap(f"Stream {lease.id}: these records have other seqs than from {first_seq} on.")
         encoded = [_json(record) for record in records]
         keys = self._keys(lease.id)
+        asked_at = self._now()
         reply = await scripts.APPEND.run(
             self._servers, keys.append, lease.epoch, first_seq, self._max_stream_bytes, *encoded
         )
         feed = self._checked(reply, lease)
         if feed is not None and records:
+            feed.held_until = asked_at + feed.ttl
             feed.add(records, sum(map(len, encoded)))
 
     def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
@@ -169,7 +180,7 @@ class RedisStore:
         feed = self._feeds.get(stream_id)
         if feed is not None:
             feed.used = True
-            known = feed.newest(start, limit)
+            known = feed.newest(start, limit, self._now())
             if known is not None:
                 return known
         keys = self._names.stream(stream_id) if feed is None else feed.keys
@@ -291,6 +302,7 @@ class RedisStore:
         if word == scripts.FENCED:
             if feed is not None and feed.epoch == lease.epoch:
                 feed.epoch = 0
+                feed.quiet = True  # to be looked at soon: from now on another node appends
             if reply[1] == b"running":
                 return Fenced(f"Another producer has taken stream {stream_id} over.")
             return Fenced(f"Stream {stream_id} has ended.")
