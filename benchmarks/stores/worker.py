@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -96,8 +97,8 @@ async def measure(case: str, url: str, streams: int, rate: float, seconds: float
     async with living(*stores), anyio.create_task_group() as tasks:
         for number in range(streams):
             offset = number / streams / rate
-            tasks.start_soon(produce, producers, f"{case}{number}", seconds + 2, rate, offset)
-            tasks.start_soon(follow, readers, f"{case}{number}", delays)
+            tasks.start_soon(produce, producers, f"{case}{os.getpid()}.{number}", seconds + 2, rate, offset)
+            tasks.start_soon(follow, readers, f"{case}{os.getpid()}.{number}", delays)
         await asyncio.sleep(1)
         gc.collect()
         gc.freeze()

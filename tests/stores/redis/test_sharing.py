@@ -344,3 +344,16 @@ async def test_everything_of_a_stream_is_gone_after_its_retention_and_its_place_
         f"headrace:{{live}}:{end}" for end in ("meta", "request")
     }
     assert nodes.server.ask("ZCARD", "headrace:owner:ann") == 1
+
+
+async def test_a_stream_whose_producer_never_comes_back_is_forgotten_here_and_one_that_does_is_not(
+    nodes: Nodes,
+) -> None:
+    lease = await nodes.here.acquire("s", "ann", b"{}", TTL)
+    nodes.pass_time(TTL + 61)
+    await until_looked(nodes, lambda: nodes.here._feeds.get("s") is None)
+    await nodes.here.append(lease, 0, tokens(0, 1))
+    await nodes.here.renew(lease, TTL)
+    await nodes.there.request_cancel("s", "client")
+    assert await anext(nodes.here.cancellations()) == ("s", "client")
+    assert await log_of(nodes.here) == tokens(0, 1)

@@ -106,11 +106,15 @@ class Feed:
 
     def lead(self, epoch: int, next_seq: int, ttl: float, asked_at: float) -> None:
         """This node's producer has the stream from now on, for `ttl` seconds after it asked."""
-        self.epoch = epoch
         self.ttl = ttl
-        self.held_until = asked_at + ttl
         self.cancelled = False
+        self.hold(epoch, asked_at)
         self.learn(next_seq, ended=False)
+
+    def hold(self, epoch: int, asked_at: float) -> None:
+        """The server has done what this node's producer asked for then, so the lease was alive."""
+        self.epoch = epoch
+        self.held_until = asked_at + self.ttl
 
     def learn(self, next_seq: int, *, ended: bool) -> None:
         """The log has so many records, or more, and has ended, or not yet."""

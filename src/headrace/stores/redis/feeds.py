@@ -23,6 +23,9 @@ log = logging.getLogger("headrace.stores")
 POLL: Final = 2.0
 """Seconds between two looks at all streams of which nothing was heard: so late may come what a lost message said."""
 
+_GIVEN_UP = 60.0
+"""Seconds after the end of a lease in which its producer may come back and go on: it is not forgotten before."""
+
 _PAGE = 1000
 _AT_ONCE = 200
 """Streams that are looked at together."""
@@ -37,11 +40,12 @@ class Feeds:
     all of them. A message may be lost, which costs time: the next one shows the gap, and so does the next look.
     """
 
-    def __init__(self, address: RedisAddress, names: Names, node: str) -> None:
-        """`node` is this node's own name."""
+    def __init__(self, address: RedisAddress, names: Names, node: str, now: Callable[[], float]) -> None:
+        """`node` is this node's own name, `now` gives Unix time."""
         self.servers = Servers(address, self._told)
         self.cancels = Cancels()
         self._names = names
+        self._now = now
         self._channel = names.node(node)
         self._feeds: dict[str, Feed] = {}
         self._by_channel: dict[str, Feed] = {}
@@ -71,7 +75,7 @@ class Feeds:
         return self._feeds.get(stream_id)
 
     def make(self, stream_id: str) -> Feed:
-        """The feed of a stream that is about to be produced here; a new one knows nothing."""
+        """The feed of a stream that is produced here; a new one knows nothing."""
         return self._feeds.get(stream_id) or self._make(stream_id)
 
     async def open(self, stream_id: str) -> Feed:
@@ -170,7 +174,10 @@ class Feeds:
 
     async def _look_around(self) -> None:
         quiet: list[Feed] = []
+        abandoned = self._now() - _GIVEN_UP
         for feed in tuple(self._feeds.values()):
+            if feed.epoch and feed.held_until < abandoned:
+                feed.epoch = 0  # its producer has gone without ending it
             if not (feed.wanted or feed.epoch or feed.used):
                 self._drop(feed)
                 continue
@@ -199,14 +206,16 @@ class Feeds:
 
     async def _look(self, feed: Feed) -> None:
         """Ask how far the log is, and listen where that is not done (any more)."""
-        meta = feed.keys.meta
-        if not feed.epoch:
+        meta, epoch = feed.keys.meta, feed.epoch
+        if not epoch:
             await self._listen(meta)
         found = await self.servers.read(meta, "HMGET", meta, "next", "state", "epoch", "cancel")
+        if feed.epoch != epoch:
+            return  # this node has begun or ended to produce it meanwhile
         if found[0] is None:
             self.remove(feed.keys.id)
             return
-        if feed.epoch and int(found[2]) != feed.epoch:
+        if epoch and int(found[2]) != epoch:
             feed.epoch = 0  # somebody else has taken it over, so listen, and look again
             await self._look(feed)
             return

@@ -79,7 +79,7 @@ class RedisStore:
         self._max_stream_bytes = max_stream_bytes
         self._node = secrets.token_hex(8)
         self._names = Names(prefix)
-        self._feeds = Feeds(address, self._names, self._node)
+        self._feeds = Feeds(address, self._names, self._node, now)
         self._servers = self._feeds.servers
         self._listing = Listing(self._servers, self._names, retention)
 
@@ -125,10 +125,10 @@ class RedisStore:
         """Keep the lease for another `ttl` seconds."""
         keys = self._keys(lease.id)
         asked_at = self._now()
-        feed = self._checked(await scripts.RENEW.run(self._servers, keys.renew, lease.epoch, _ms(ttl)), lease)
-        if feed is not None:
-            feed.ttl = ttl
-            feed.held_until = asked_at + ttl
+        reply = await scripts.RENEW.run(self._servers, keys.renew, lease.epoch, _ms(ttl))
+        feed = self._checked(reply, lease)
+        feed.ttl = ttl
+        feed.hold(lease.epoch, asked_at)
         with suppress(StoreError):  # the lease counts; this says only when somebody should look for it
             await self._listing.runs(lease.id, asked_at + ttl)
 
@@ -143,8 +143,8 @@ class RedisStore:
             self._servers, keys.append, lease.epoch, first_seq, self._max_stream_bytes, *encoded
         )
         feed = self._checked(reply, lease)
-        if feed is not None and records:
-            feed.held_until = asked_at + feed.ttl
+        feed.hold(lease.epoch, asked_at)
+        if records:
             feed.add(records, sum(map(len, encoded)))
 
     def append_now(self, lease: Lease, first_seq: int, records: Sequence[Record]) -> bool:
@@ -162,15 +162,12 @@ class RedisStore:
             self._keys(lease.id).all,
             *(lease.epoch, record.seq, state_after(terminal), _ms(self._now()), _ms(self._retention), data),
         )
-        feed = self._feeds.get(lease.id)
         if type(reply) is not int and reply[0] == scripts.ENDED:
-            if feed is not None:
-                feed.learn(reply[1], ended=True)
+            self._feeds.make(lease.id).learn(reply[1], ended=True)
             return
-        self._checked(reply, lease)
+        feed = self._checked(reply, lease)
         self._feeds.cancels.drop(lease.id)
-        if feed is not None:
-            feed.add((record,), len(data))
+        feed.add((record,), len(data))
         with suppress(StoreError):  # whoever looks for abandoned streams sees that it has ended
             await self._listing.ended(lease.id)
 
@@ -281,14 +278,15 @@ class RedisStore:
         feed = self._feeds.get(stream_id)
         return self._names.stream(stream_id) if feed is None else feed.keys
 
-    def _checked(self, reply: Reply, lease: Lease) -> Feed | None:
+    def _checked(self, reply: Reply, lease: Lease) -> Feed:
         """The feed of a stream for which a script did what it was asked; raises what it refused with."""
-        feed = self._feeds.get(lease.id)
         if type(reply) is int:
-            return feed
+            return self._feeds.make(lease.id)
         if type(reply[0]) is not int:
             raise self._refusal(reply, lease)
-        if reply[1] is not None and feed is not None:
+        feed = self._feeds.make(lease.id)
+        if reply[1] is not None:
+            feed.epoch = lease.epoch
             self._feeds.stop(feed, reply[1].decode())
         return feed
 
