@@ -111,14 +111,17 @@ class Link:
             if self._problem is not None and loop.time() < self._problem_until:
                 raise self._problem
             try:
-                self._connection = await self._open(loop)
+                connection = await self._open(loop)
             except StoreError as error:
                 self._problem, self._problem_until = error, loop.time() + _AGAIN
                 raise
-            self._problem = None
+            if self._closed:  # meanwhile
+                connection.close()
+                raise unreachable(self.name, "the store is closed")
+            self._connection, self._problem = connection, None
             for channel in self._channels:
-                self._subscribe(self._connection, channel)
-            return self._connection
+                self._subscribe(connection, channel)
+            return connection
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> Connection:
         def make() -> Connection:
