@@ -44,6 +44,7 @@ CONTROL_TIMEOUT = 300  # s, for the run on the unchanged copy
 NOT_COPIED = shutil.ignore_patterns(
     ".*_cache", ".coverage*", ".fuzz", ".git", ".hypothesis", ".venv", "__pycache__", "dist", "htmlcov", "node_modules"
 )
+INSTALLED = (".venv", "tests/e2e/node/node_modules")  # used where they are
 TESTS_FAILED, NOTHING_COLLECTED = 1, 5  # exit codes of pytest
 # A pytest plugin that writes down which tests failed. A failing setup is no verdict: the defect broke a fixture.
 WITNESS = """
@@ -172,7 +173,9 @@ class Sandbox:
         self.root = home / "repository"
         self.witness = home / "witness"
         shutil.copytree(root, self.root, ignore=NOT_COPIED)
-        (self.root / ".venv").symlink_to(root / ".venv")
+        for installed in INSTALLED:
+            if (root / installed).exists():
+                (self.root / installed).symlink_to(root / installed)
         plugins = home / "plugins"
         plugins.mkdir()
         (plugins / "mutant_witness.py").write_text(WITNESS, encoding="utf-8")

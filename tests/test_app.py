@@ -15,7 +15,10 @@ import uvicorn
 from headrace.app import Providers, create_app
 from headrace.config import ApiKey, Config, Model, Secret
 from headrace.dialects import native
+from headrace.dialects.anthropic_messages import request as messages_request
 from headrace.dialects.openai_chat import request as chat_request
+from headrace.dialects.openai_chat.message import MessageFields
+from headrace.dialects.openai_responses import request as responses_request
 from headrace.endpoints import components, streams
 from headrace.errors import ConfigError, UpstreamIncomplete
 from headrace.events import Failed
@@ -175,6 +178,13 @@ def flat(error: BaseException) -> list[BaseException]:
 ROUTES = {
     "/v1/chat/completions": {"post"},
     "/v1/chat/completions/{stream_id}": {"get"},
+    "/v1/messages": {"post"},
+    "/v1/messages/count_tokens": {"post"},
+    "/v1/messages/{stream_id}": {"get"},
+    "/v1/responses": {"post"},
+    "/v1/responses/{stream_id}": {"get", "delete"},
+    "/v1/responses/{stream_id}/cancel": {"post"},
+    "/v1/responses/{stream_id}/input_items": {"get"},
     "/v1/streams": {"get", "post"},
     "/v1/streams/cancel": {"post"},
     "/v1/streams/{stream_id}": {"get", "delete"},
@@ -208,7 +218,7 @@ async def test_the_openapi_document_has_every_route_and_its_parts_fit_together()
     linked = re.findall(
         r'"parameters": {"stream_id": "\$response.body#/id"}, "operationId": "(\w+)"', json.dumps(document)
     )
-    assert len(linked) == 4 and set(linked) <= {item["operationId"] for _, item in operations}
+    assert len(linked) == 8 and set(linked) <= {item["operationId"] for _, item in operations}
     named = set(document["components"]["schemas"])
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))) == named
     assert "HTTPValidationError" not in named, "nothing refers to FastAPI's own validation errors"
@@ -222,7 +232,9 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
     in_each_role = [role["properties"] for role in components.SCHEMAS["ChatMessage"]["anyOf"]]
     for documented, read in (
         (properties("ChatRequest"), chat_request._Body),
-        *((each, chat_request._Message) for each in in_each_role),
+        *((each, MessageFields) for each in in_each_role),
+        (properties("AnthropicRequest"), messages_request._Body),
+        (properties("ResponseRequest"), responses_request._Body),
         (properties("NativeRequest"), native._Body),
         (properties("NativeRequest")["settings"]["properties"], native._Settings),
         (properties("NativeMessage"), native._Message),
@@ -231,7 +243,8 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
     ):
         refused = {"api_key"}  # read only to be refused
         assert set(documented) == set(read.__struct_fields__) - refused, read
-    assert streams.ROUTES == (STREAMS, CHAT, "/stream")
+    assert streams.ROUTES == (STREAMS, CHAT, "/v1/messages", "/v1/responses", "/stream")
+    assert set(properties("CancelByKey")["route"]["enum"]) == {*streams.ROUTES, None}
 
 
 @pytest.mark.promise("P33")

@@ -19,7 +19,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from benchmarks.steps.cases import CHAT, MODEL, STREAMS, TRICKLE, Case, cases
+from benchmarks.steps.cases import CHAT, MODEL, OTHERS, STREAMS, TRICKLE, Case, cases
 from benchmarks.steps.watch import Step
 
 _GAP_S = 0.02
@@ -142,10 +142,13 @@ async def run(options: argparse.Namespace) -> None:
     mock = (headrace, "mock", "--tokens", str(options.tokens))
     # Two, because a large body holds the mock too.
     async with started(*mock) as large, started(*mock) as small:
-        models = [
-            {"model_name": name, "params": {"model": "vllm/steps", "base_url": url + "/v1"}}
-            for name, url in ((MODEL, large), (TRICKLE, small))
-        ]
+        params = {
+            MODEL: {"model": "vllm/steps", "base_url": large + "/v1"},
+            TRICKLE: {"model": "vllm/steps", "base_url": small + "/v1"},
+            OTHERS["responses"]: {"model": "vllm/steps", "api": "responses", "base_url": large + "/v1"},
+            OTHERS["messages"]: {"model": "anthropic/steps", "api_key": "none", "base_url": large},
+        }
+        models = [{"model_name": name, "params": each} for name, each in params.items()]
         config = {"model_list": models, "max_log_bytes": "4GiB"}
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             json.dump(config, file)  # JSON is YAML

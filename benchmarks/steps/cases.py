@@ -14,6 +14,10 @@ MODEL: Final = "steps"
 TRICKLE: Final = "trickle"
 CHAT: Final = "/v1/chat/completions"
 STREAMS: Final = "/v1/streams"
+MESSAGES: Final = "/v1/messages"
+RESPONSES: Final = "/v1/responses"
+OTHERS: Final = {"chat": MODEL, "messages": "steps-messages", "responses": "steps-responses"}
+"""A model for each protocol."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -30,7 +34,8 @@ def _chat(content: Any, **fields: Any) -> bytes:
 
 
 def _request(messages: list[Any], **fields: Any) -> bytes:
-    return json.dumps({"model": MODEL, "max_tokens": 5, **fields, "messages": messages}, ensure_ascii=False).encode()
+    body = {"model": MODEL, "max_tokens": 5, **fields, "messages": messages}
+    return json.dumps(body, ensure_ascii=False).encode()
 
 
 def _native(messages: list[Any]) -> bytes:
@@ -41,6 +46,39 @@ def _image(size: int) -> list[dict[str, Any]]:
     data = base64.b64encode(random.Random(0).randbytes(size * 3 // 4)).decode()
     url = {"url": "data:image/png;base64," + data}
     return [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": url}]
+
+
+def _messages(content: Any, size: int = 0, model: str = OTHERS["messages"]) -> bytes:
+    turns = [{"role": "user", "content": content}] * max(size, 1)
+    return json.dumps({"model": model, "max_tokens": 5, "messages": turns}).encode()
+
+
+def _responses(content: Any, size: int = 0, model: str = OTHERS["responses"], **fields: Any) -> bytes:
+    items = [{"role": "user", "content": content}] * max(size, 1)
+    return json.dumps({"model": model, "max_output_tokens": 16, "input": items, **fields}).encode()
+
+
+def _in_other_shapes(size: int) -> list[Case]:
+    """An image and small messages in each shape, to a server of the same shape and of the others."""
+    url = _image(size)[1]["image_url"]["url"]
+    source = {"type": "base64", "media_type": "image/png", "data": url.partition(",")[2]}
+    block, item = {"type": "image", "source": source}, {"type": "input_image", "image_url": url, "detail": "auto"}
+    found: list[Case] = []
+    for protocol, model in OTHERS.items():
+        found += [
+            Case(f"messages to {protocol}, image", MESSAGES, _messages([block], model=model)),
+            Case(f"messages to {protocol}, small messages", MESSAGES, _messages("hello there", size // 44, model)),
+            Case(f"responses to {protocol}, image", RESPONSES, _responses([item], model=model)),
+            Case(f"responses to {protocol}, small items", RESPONSES, _responses("hello there", size // 44, model)),
+        ]
+    image = _image(size)
+    found += [
+        Case("chat to messages, image", CHAT, _chat(image, model=OTHERS["messages"])),
+        Case(
+            "chat to responses, image", CHAT, _request([{"role": "user", "content": image}], model=OTHERS["responses"])
+        ),
+    ]
+    return found
 
 
 def _small(size: int) -> bytes:
@@ -70,6 +108,7 @@ def cases(size: int, tokens: int) -> list[Case]:
         Case("POST, small messages, idempotency key", CHAT, _small(size), ("Idempotency-Key: {key}",)),
         Case("native POST, image", STREAMS, _native([{"role": "user", "content": image}])),
         Case("native POST, small messages", STREAMS, _native(small)),
+        *_in_other_shapes(size),
         Case("answer in one body", CHAT, _chat("Tell me.", max_tokens=tokens)),
         Case("answer in one body, logprobs", CHAT, _chat("Tell me.", max_tokens=tokens, logprobs=True)),
         Case("resume from the start", STREAMS + "/{id}/events?format=openai.chat"),

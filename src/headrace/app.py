@@ -20,7 +20,18 @@ from starlette.types import ASGIApp
 
 from headrace import __version__
 from headrace.config import Config, Model
-from headrace.endpoints import completions, components, health, metrics, models, prompt, streams, tokens
+from headrace.endpoints import (
+    completions,
+    components,
+    health,
+    metrics,
+    models,
+    prompt,
+    responses,
+    streams,
+    token_count,
+    tokens,
+)
 from headrace.endpoints.envelope import Envelope
 from headrace.endpoints.guard import Guard
 from headrace.endpoints.handover import ANSWERED, Handover
@@ -153,7 +164,7 @@ def create_app(
     )
     app.asks_for_keys = bool(config.api_keys)
     read_tokens = ReadTokens(config.secret)
-    modules = (completions, streams, prompt, models, health, metrics)
+    modules = (completions, token_count, responses, streams, prompt, models, health, metrics)
     _add_routes(
         app, [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,6 +12,9 @@ LARGEST_STEP = 1024 * 1024
 _MOST_OF_A_TEXT = 256 * 1024
 """Bytes of a long string that are looked at: in escape sequences 43,000 characters, more than any limit has."""
 
+
+# In JSON all others stand for themselves, or are escaped already.
+_ESCAPED = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
 
 _text_of = msgspec.json.Decoder(str).decode
 
@@ -77,8 +80,8 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
     """What is between the quotes of each long string, by its stand-in. A piece never ends inside a character."""
     mark: bytes
     """What every stand-in begins with, and nothing else in the body has."""
-    _made: dict[str, Sequence[bytes]] = {}
-    """Stand-ins that came later: see `changed`."""
+    _made: dict[str, Iterable[bytes]] = {}
+    """Stand-ins that came later: see `changed` and `quoted`."""
 
     def restored(self, data: bytes, rewrite: Callable[[bytes], bytes] = bytes) -> Iterator[bytes]:
         """JSON with every string as it came, byte for byte; or with the pieces of long ones as `rewrite` makes them."""
@@ -103,6 +106,28 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         self._made[name] = (before + first, *rest)
         return name
 
+    def joined(self, texts: Sequence[str], between: str) -> str:
+        """A stand-in for several strings in one; `between` is ASCII, and stands for nothing."""
+        name = f"{self.mark.decode()}joined.{len(self._made)}"
+        pieces = [piece for text in texts for piece in (_escaped(between), *self._literal(text))]
+        self._made[name] = pieces[1:]
+        return name
+
+    def _literal(self, text: str) -> Iterable[bytes]:
+        """What is between the quotes of a string."""
+        return self.literals.get(text) or self._made.get(text) or (_escaped(text),)
+
+    def quoted(self, data: bytes) -> str:
+        """A stand-in for the string that has this JSON for its text; it is made each time that it is written."""
+        name = f"{self.mark.decode()}quoted.{len(self._made)}"
+        self._made[name] = _Quoted(self, data)
+        return name
+
+    def whole(self, text: str) -> str:
+        """All that a string stands for; `sample` says how much that is."""
+        literal = self.literals.get(text)
+        return text if literal is None else _text_of(b'"%b"' % b"".join(literal))
+
     def sample(self, text: str) -> tuple[str, int]:
         """What a string stands for, or the beginning of it, and about how many characters the whole has."""
         literal = self.literals.get(text)
@@ -114,6 +139,24 @@ class LongBody(msgspec.Struct, frozen=True, eq=False):
         begun = list(_first(literal, _MOST_OF_A_TEXT))
         text = "".join(_text_of(b'"%b"' % piece) for piece in begun)
         return text, len(text) * sum(map(len, literal)) // sum(map(len, begun))
+
+
+def _escaped(text: str) -> bytes:
+    return msgspec.json.encode(text)[1:-1]
+
+
+class _Quoted:
+    """JSON of a long body as what is between the quotes of a string."""
+
+    def __init__(self, body: LongBody, data: bytes) -> None:
+        self._body = body
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._body.restored(self._data):
+            for character, escaped in _ESCAPED:
+                piece = piece.replace(character, escaped)
+            yield piece
 
 
 def _first(parts: Sequence[bytes], size: int) -> Iterator[bytes]:

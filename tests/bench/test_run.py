@@ -92,6 +92,23 @@ async def test_every_fault_is_counted_as_what_it_is(fault, kind):
         await comes_true(lambda: server.stats.streams_now == 0)
 
 
+@pytest.mark.parametrize("shape", ["openai.responses", "anthropic.messages"])
+async def test_the_other_shapes_of_model_servers_are_read_and_fail_alike(shape):
+    asking = {"shape": SHAPES[shape], "output_len": TOKENS}
+    async with MockServer(Settings(tokens=TOKENS, reasoning=2, tool_calls=1)) as server:
+        found = await measured(server.url, **asking)
+        assert (found.completed, found.failed, found.input_tokens) == (8, 0, 8 * 5)
+        assert found.output_tokens == server.stats.tokens == found.chunks
+    for fault in STRANGE:
+        async with MockServer(Settings(tokens=TOKENS), parse_faults(fault)) as server:
+            assert (await measured(server.url, **asking)).problems == {}
+    for fault, kind in FAILURES.items():
+        if "hang" not in fault:
+            async with MockServer(Settings(tokens=TOKENS), parse_faults(fault)) as server:
+                found = await measured(server.url, Load(num_prompts=3, timeout=20), **asking)
+                assert {kind: each.count for kind, each in found.problems.items()} == {kind: 3}, fault
+
+
 async def test_failures_and_successes_are_told_apart():
     faults = parse_faults("no-done:,first=2; status:503,first=1")
     async with MockServer(Settings(tokens=TOKENS), faults) as server:

@@ -61,6 +61,7 @@ def test_it_says_where_it_listens_and_a_signal_ends_it_at_once_with_0(number):
         assert process.stdout is not None and process.stderr is not None
         url = process.stdout.readline().split()[-1]
         assert process.stdout.readline() == f"OPENAI_BASE_URL={url}/v1\n"
+        assert process.stdout.readline() == f"ANTHROPIC_BASE_URL={url}\n"
         body = json.dumps({"model": "m", "messages": [], "stream": True}).encode()
         with urllib.request.urlopen(f"{url}/v1/chat/completions", body, timeout=20) as response:
             assert response.status == 200

@@ -126,3 +126,10 @@ def test_any_text_is_refused_or_taken_as_the_parser_does(inside: list[str], run:
             whole(pieces_of(text, size), run)
     else:
         assert whole(pieces_of(text, size), run) == expected
+
+
+@pytest.mark.promise("P25")
+def test_a_list_of_nothing_but_space_is_an_empty_one() -> None:
+    text = b'{"a": [' + b" " * 100 + b'], "b": {' + b"\n" * 100 + b"}}"
+    for size in (1, 7, 300):
+        assert whole(pieces_of(text, size), 2) == {"a": [], "b": {}}

@@ -52,6 +52,17 @@ def test_with_openais_variables_any_model_there_is_served():
     assert served(load(None, {"OPENAI_BASE_URL": "http://h/v1"})) == [("*", "openai", "*")]
 
 
+def test_with_anthropics_variables_any_model_there_is_served():
+    (model,) = load(None, {"ANTHROPIC_API_KEY": "sk-ant", "ANTHROPIC_BASE_URL": "http://h:1"}).models
+    assert (model.name, model.provider, model.upstream_model) == ("*", "anthropic", "*")
+    assert (model.base_url, model.protocol) == ("http://h:1", "anthropic")
+
+
+def test_with_both_vendors_variables_claude_is_asked_at_anthropic():
+    config = load(None, {"ANTHROPIC_API_KEY": "sk-ant", "OPENAI_API_KEY": "sk-1"})
+    assert served(config) == [("claude-*", "anthropic", "claude-*"), ("*", "openai", "*")]
+
+
 def test_empty_openai_variables_count_as_unset():
     assert served(load(None, {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": " "})) == served(load(None, {}))
 

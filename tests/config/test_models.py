@@ -59,6 +59,7 @@ def test_provider_and_model_part_at_the_first_slash(file: Path):
     ("provider", "base_url", "variable"),
     [
         ("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
         ("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
         ("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         ("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
@@ -67,6 +68,14 @@ def test_provider_and_model_part_at_the_first_slash(file: Path):
 def test_a_known_provider_presets_address_and_key(file: Path, provider: str, base_url: str, variable: str):
     model = only(file, f"{{model: {provider}/m}}", {variable: "key-1"})
     assert (model.base_url, model.api_key) == (base_url, Secret("key-1"))
+
+
+@pytest.mark.parametrize("address", ["http://h:1", "http://h:1/v1", "http://h:1/v1/"])
+def test_anthropics_address_is_read_with_and_without_its_version(file: Path, address: str):
+    params = f"{{model: anthropic/claude-x, base_url: {address}}}"
+    model = only(file, params, {"ANTHROPIC_API_KEY": "sk-ant"})
+    assert (model.protocol, model.base_url, model.api_key) == ("anthropic", "http://h:1", Secret("sk-ant"))
+    assert only(file, "{model: anthropic/m}", {"ANTHROPIC_BASE_URL": address}).base_url == "http://h:1"
 
 
 def test_ollama_needs_neither_address_nor_key(file: Path):
@@ -193,7 +202,7 @@ model_list:
             "{model: ollama/x, retry_backoff: 9}",
             "4:38: model_list[0].params.retry_backoff: retry_backoff must not be over",
         ),
-        ("[]", "4:5: model_list[0].params: expected a mapping with keys such as model, api, got a list"),
+        ("[]", "4:5: model_list[0].params: expected a mapping with keys such as model, api_key, got a list"),
     ],
 )
 def test_a_wrong_parameter_is_an_error_with_line_and_remedy(file: Path, params: str, expected: str):

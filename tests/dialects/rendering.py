@@ -12,7 +12,10 @@ from headrace.dialects.base import View
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.events import Chunk, Finished, Record, StreamStart, Terminal
 
-VIEWS = [("native", ""), ("openai.chat", ""), ("openai.chat", "u"), ("text", "")]
+VIEWS = [
+    *(("native", ""), ("openai.chat", ""), ("openai.chat", "u")),
+    *(("openai.responses", ""), ("anthropic.messages", ""), ("text", "")),
+]
 START = StreamStart(id="0" * 32, owner="someone", created=1_700_000_000, model="demo", dialect="openai.chat")
 
 

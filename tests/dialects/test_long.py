@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from headrace.bodies import LARGEST_STEP, LongBody
 from headrace.codecs import NOT_JSON
 from headrace.codecs.long_body import LongBodyReader
-from headrace.dialects import NATIVE, OPENAI_CHAT
+from headrace.dialects import ANTHROPIC_MESSAGES, NATIVE, OPENAI_CHAT, anthropic_messages, openai_chat
 from headrace.dialects.base import Dialect, invalid_json
-from headrace.dialects.openai_chat import write_long_request, write_request
 from headrace.engine.idempotency import IdempotencyKey, digest_of_long
 from headrace.errors import BadRequest
 from headrace.messages import LongMessages, Request
@@ -35,18 +34,43 @@ anything: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=8,
 )
-parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts}) | st.fixed_dictionaries(
-    {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": texts})}
+bytes_in_base64 = st.sampled_from(["AA", "iVBORw0KGgo/" * 9])
+addresses = bytes_in_base64.map(lambda data: f"data:image/png;base64,{data}") | st.just("https://example.org/a.png")
+text_parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts})
+chat_parts = (
+    text_parts
+    | st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, addresses)
+    | st.builds(lambda data: {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "file", "file": {"file_data": data}}, addresses | bytes_in_base64)
 )
-contents = texts | st.lists(parts, max_size=4)
+native_parts = (
+    text_parts
+    | st.builds(lambda url: {"type": "image", "url": url}, addresses)
+    | st.builds(lambda data: {"type": "image", "data": data, "media_type": "image/png"}, bytes_in_base64)
+    | st.builds(lambda data: {"type": "file", "data": data, "media_type": "application/pdf"}, bytes_in_base64)
+)
+more_native_parts = (
+    native_parts
+    | st.builds(lambda text: {"type": "reasoning", "text": text}, texts)
+    | st.builds(lambda data: {"type": "audio", "data": data, "format": "wav"}, bytes_in_base64)
+    | st.builds(lambda text: {"type": "vendors", "text": text}, texts)
+)
 roles = st.sampled_from(["system", "user", "assistant", "tool"])
 calls = st.lists(
     st.fixed_dictionaries({"id": texts, "function": st.fixed_dictionaries({"name": texts, "arguments": texts})}),
     max_size=2,
 )
-messages = st.fixed_dictionaries({"role": roles, "content": contents}, optional={"name": texts})
+
+
+def native_messages(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    content = texts | st.lists(parts, max_size=4)
+    optional = {"name": texts, "call_id": st.just("c"), "is_error": st.booleans()}
+    return st.fixed_dictionaries({"role": roles, "content": content}, optional=optional)
+
+
 chat_messages = st.fixed_dictionaries(
-    {"role": roles, "content": contents}, optional={"name": texts, "tool_calls": calls}
+    {"role": roles, "content": texts | st.lists(chat_parts, max_size=4)},
+    optional={"name": texts, "tool_calls": calls, "reasoning": texts, "reasoning_content": texts, "refusal": texts},
 )
 tool = st.fixed_dictionaries(
     {"name": texts, "description": texts, "parameters": st.dictionaries(texts, anything, max_size=3)}
@@ -66,11 +90,61 @@ chats = st.fixed_dictionaries(
         "logit_bias": st.dictionaries(texts, st.integers(-100, 100), max_size=9),
     },
 )
-natives = st.fixed_dictionaries(
-    {"model": names, "messages": st.lists(messages, min_size=1, max_size=9)},
-    optional={"tools": st.lists(tool, max_size=3), "metadata": metadata, "stream": st.booleans()},
+
+
+def native_requests(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {"model": names, "messages": st.lists(native_messages(parts), min_size=1, max_size=9)},
+        optional={"tools": st.lists(tool, max_size=3), "metadata": metadata, "stream": st.booleans()},
+    )
+
+
+natives = native_requests(native_parts)
+"""What every shape can say."""
+blocks = st.one_of(
+    st.fixed_dictionaries({"type": st.just("text"), "text": texts}),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("image"),
+            "source": st.fixed_dictionaries(
+                {"type": st.just("base64"), "media_type": st.just("image/png"), "data": texts.filter(bool)}
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("document"),
+            "source": st.fixed_dictionaries({"type": st.just("text"), "data": texts}),
+        },
+        optional={"title": texts, "context": texts},
+    ),
 )
-SHAPES = {OPENAI_CHAT.name: (OPENAI_CHAT, chats), NATIVE.name: (NATIVE, natives)}
+results = st.fixed_dictionaries(
+    {"type": st.just("tool_result"), "tool_use_id": texts, "content": texts | st.lists(blocks, max_size=2)},
+    optional={"is_error": st.booleans()},
+)
+uses = st.fixed_dictionaries(
+    {"type": st.just("tool_use"), "id": texts, "name": texts, "input": st.dictionaries(texts, anything, max_size=3)}
+)
+thoughts = st.fixed_dictionaries({"type": st.just("thinking"), "thinking": texts, "signature": texts})
+turns = st.fixed_dictionaries(
+    {"role": st.just("user"), "content": texts | st.lists(blocks | results, max_size=4)}
+) | st.fixed_dictionaries({"role": st.just("assistant"), "content": st.lists(blocks | uses | thoughts, max_size=4)})
+anthropics = st.fixed_dictionaries(
+    {"model": names, "max_tokens": st.just(9), "messages": st.lists(turns, min_size=1, max_size=9)},
+    optional={
+        "system": texts,
+        "stream": st.booleans(),
+        "stop_sequences": st.lists(texts, max_size=4),
+        "metadata": st.fixed_dictionaries({"user_id": texts}),
+        "vendor": anything,
+    },
+)
+SHAPES = {
+    OPENAI_CHAT.name: (OPENAI_CHAT, chats),
+    NATIVE.name: (NATIVE, native_requests(more_native_parts)),
+    ANTHROPIC_MESSAGES.name: (ANTHROPIC_MESSAGES, anthropics),
+}
 splits = st.lists(st.integers(0, 2000), max_size=6)
 
 
@@ -121,17 +195,28 @@ def test_the_request_is_the_same(
 
 
 @pytest.mark.promise("P12", "P17", "P27")
+@pytest.mark.parametrize("upstream", [openai_chat, anthropic_messages], ids=["to_chat", "to_messages"])
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(max_examples=50)
 @given(data=st.data(), longest=thresholds, run=st.integers(1, 60), stream=st.booleans())
-def test_the_upstream_is_asked_the_same(shape: str, data: Any, longest: int, run: int, stream: bool) -> None:
+def test_the_upstream_is_asked_the_same(
+    shape: str, upstream: Any, data: Any, longest: int, run: int, stream: bool
+) -> None:
     dialect, bodies = SHAPES[shape]
     body = json.dumps(data.draw(bodies)).encode()
+    try:
+        expected = upstream.write_request(dialect.parse(body), "up", stream=stream)
+    except BadRequest as problem:
+        param = problem.param
+        long = in_parts(body, longest, run)
+        with pytest.raises(BadRequest) as refused:
+            list(upstream.write_long_request(read(dialect, long), long, "up", stream=stream))
+        assert refused.value.param == param
+        return
     long = in_parts(body, longest, run)
-    sent = b"".join(write_long_request(read(dialect, long), long, "up", stream=stream))
-    expected = write_request(dialect.parse(body), "up", stream=stream)
+    sent = b"".join(upstream.write_long_request(read(dialect, long), long, "up", stream=stream))
     assert json.loads(sent) == json.loads(expected)
-    if dialect is OPENAI_CHAT:
+    if dialect.name == upstream.NAME:
         assert msgspec.json.decode(sent, type=dict[str, msgspec.Raw]) == msgspec.json.decode(
             expected, type=dict[str, msgspec.Raw]
         )

@@ -10,6 +10,7 @@ import pytest
 from headrace.bodies import LongBody
 from headrace.codecs.long_body import LongBodyReader
 from headrace.dialects.media import Inline, address, inline
+from headrace.errors import BadRequest
 from headrace.messages import Media
 
 PICTURE = base64.b64encode(bytes(range(256)) * 8).decode()
@@ -44,6 +45,12 @@ def test_a_data_url_is_its_type_and_its_bytes(url: str) -> None:
 def test_what_is_elsewhere_is_not_inline(media: Media) -> None:
     assert inline(media, b"") is None
     assert address(media, b"") == media.url
+
+
+def test_a_media_type_of_over_a_kibibyte_is_refused() -> None:
+    body, stand_in = long_body("image/" + "x" * 2000)
+    with pytest.raises(BadRequest, match="media type"):
+        address(Media(data="AAAA", type=stand_in), body)
 
 
 def test_bytes_become_a_data_url() -> None:

@@ -21,7 +21,7 @@ from headrace.events import (
     TextDelta,
     Usage,
 )
-from headrace.messages import Settings, Tool, ToolCall
+from headrace.messages import Media, Part, Settings, Tool, ToolCall
 from headrace.transforms.accumulator import Accumulator
 from tests.dialects.rendering import START, frames
 from tests.strategies import streams
@@ -58,7 +58,7 @@ def test_every_field_is_read():
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "x": 1}], "name": "ann"},
             {"role": "assistant", "tool_calls": [{"id": "c1", "name": "f", "arguments": "{}"}]},
-            {"role": "tool", "content": "42", "call_id": "c1"},
+            {"role": "tool", "content": "42", "call_id": "c1", "is_error": True},
         ],
         settings={"temperature": 0.5, "stop": ["a", "b"], "n": 2, "tool_choice": "auto"},
         tools=[{"name": "f", "parameters": {"type": "object"}}],
@@ -69,13 +69,50 @@ def test_every_field_is_read():
     assert [message.role for message in request.messages] == ["system", "user", "assistant", "tool"]
     assert [part.kind for part in request.messages[1].parts] == ["text", "image_url"]
     assert request.messages[2].tool_calls == (ToolCall("c1", "f", "{}"),)
-    assert request.messages[3].call_id == "c1"
+    assert (request.messages[3].call_id, request.messages[3].is_error) == ("c1", True)
     assert request.settings == Settings(temperature=0.5, stop=("a", "b"), n=2, tool_choice="auto")
     assert request.tools == (Tool("f", None, {"type": "object"}),)
     assert request.metadata == {"k": "v"}
     assert parse(settings=None).settings == Settings()
 
 
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"type": "refusal", "text": "No."}, Part("refusal", "No.")),
+        ({"type": "reasoning", "text": "Hm", "signature": "s=="}, Part("reasoning", "Hm", signature="s==")),
+        ({"type": "redacted", "signature": "s=="}, Part("redacted", signature="s==")),
+        ({"type": "image", "url": "u", "detail": "low"}, Part("image", media=Media(url="u", detail="low"))),
+        (
+            {"type": "image", "data": "AA", "media_type": "image/png"},
+            Part("image", media=Media(data="AA", type="image/png")),
+        ),
+        ({"type": "image", "file_id": "f"}, Part("image", media=Media(file_id="f"))),
+        ({"type": "audio", "data": "AA", "format": "wav"}, Part("audio", media=Media(data="AA", type="wav"))),
+        (
+            {"type": "file", "data": "AA", "media_type": "application/pdf", "name": "a.pdf"},
+            Part("file", media=Media(data="AA", type="application/pdf", name="a.pdf")),
+        ),
+    ],
+)
+def test_parts_are_the_neutral_ones(part: dict[str, Any], expected: Part):
+    (message,) = parse(messages=[{"role": "user", "content": [part]}]).messages
+    assert message.parts == (expected,)
+
+
+PARTS: list[tuple[dict[str, Any], str]] = [
+    ({"type": "text", "text": "x", "y": 1}, ".y"),
+    ({"type": "refusal"}, ".text"),
+    ({"type": "reasoning"}, ".text"),
+    ({"type": "redacted"}, ".signature"),
+    ({"type": "image"}, ""),
+    ({"type": "image", "url": "x", "data": "AA"}, ""),
+    ({"type": "image", "url": ""}, ".url"),
+    ({"type": "image", "data": "AA"}, ".media_type"),
+    ({"type": "audio", "data": "AA"}, ".format"),
+    ({"type": "file", "name": "x"}, ""),
+    ({"type": "file", "file": {}}, ".file"),
+]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": 5}, "model"),
     ({"model": ""}, "model"),
@@ -88,6 +125,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": [5]}]}, "messages[0].content[0]"),
     ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0].type"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+    *(({"messages": [{"role": "user", "content": [part]}]}, f"messages[0].content[0]{path}") for part, path in PARTS),
+    ({"messages": [{**USER, "is_error": 1}]}, "messages[0].is_error"),
     ({"messages": [{**USER, "tool_call_id": "x"}]}, "messages[0].tool_call_id"),
     ({"messages": [{**USER, "tool_calls": [{"id": "a"}]}]}, "messages[0].tool_calls[0].name"),
     ({"settings": []}, "settings"),

@@ -98,7 +98,7 @@ import sys, msgspec
 from headrace.dialects import DIALECTS
 from headrace.events import Record
 records = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Record])
-for name, params in (("native", ""), ("openai.chat", ""), ("openai.chat", "u"), ("text", "")):
+for name, params in {views}:
     view = DIALECTS[name].view(params)
     for record in records:
         for frame in view.fold(record):
@@ -111,7 +111,7 @@ def test_two_processes_render_the_same_bytes():
     records = records_of(decoded([*map(json_line, VENDORS["openai_two_choices"]), b"[DONE]"]))
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", SCRIPT],
+            [sys.executable, "-c", SCRIPT.format(views=VIEWS)],
             input=msgspec.json.encode(records),
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
@@ -139,7 +139,8 @@ def test_a_json_frame_is_one_line_of_valid_utf8_and_json(dialect: str, params: s
             assert data and b"\n" not in data and b"\r" not in data
             assert data == b"[DONE]" or isinstance(json.loads(data.decode("utf-8")), dict)
             assert view.size(frame) == 1
-            assert view.event(frame) is None
+            named = dialect in ("openai.responses", "anthropic.messages")
+            assert view.event(frame) == (json.loads(data)["type"] if named else None)
 
 
 @pytest.mark.promise("P14")
@@ -158,6 +159,12 @@ def test_text_frames_are_never_empty_and_count_their_bytes(records: list[Record]
         ("openai.chat", FINISHED, True),
         ("openai.chat", FAILED, False),
         ("openai.chat", CANCELLED, False),
+        ("openai.responses", FINISHED, True),
+        ("openai.responses", FAILED, True),
+        ("openai.responses", CANCELLED, True),
+        ("anthropic.messages", FINISHED, True),
+        ("anthropic.messages", FAILED, False),
+        ("anthropic.messages", CANCELLED, False),
         ("native", FINISHED, True),
         ("native", FAILED, True),
         ("native", CANCELLED, True),
@@ -203,7 +210,7 @@ def test_a_failure_is_an_error_frame_with_its_own_code_and_advice():
 
 
 def test_no_two_shapes_share_a_name_a_cursor_letter_or_a_prefix():
-    assert len(BY_CODE) == len(DIALECTS) == 3
+    assert len(BY_CODE) == len(DIALECTS) == 5
     assert all(len(code) == 1 for code in BY_CODE)
     assert all(BY_CODE[dialect.code] is DIALECTS[dialect.name] for dialect in DIALECTS.values())
 

@@ -6,10 +6,24 @@ from collections.abc import Iterable
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk, ChatCompletionToolParam
 
 MODEL = "smollm2-135m"
 STORY: list[Any] = [{"role": "user", "content": "Tell me a long story about a river."}]
+
+WEATHER: ChatCompletionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
 
 
 def question(max_tokens: int = 16, **fields: Any) -> dict[str, Any]:

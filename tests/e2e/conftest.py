@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.e2e import upstream as scripted
+from tests.e2e.node_client import NodeClient, ran
 from tests.e2e.processes import Server, llamacpp, serving
 from tests.e2e.upstream import UPSTREAM_KEY, Upstream
 
@@ -64,3 +65,9 @@ def relayed(relaying: Server) -> Iterator[openai.OpenAI]:
     """The official client of the server with the scripted upstream; it does not try again, so it is asked once."""
     with openai.OpenAI(base_url=relaying.api, api_key="none", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def node_client() -> NodeClient:
+    """The official clients for Node, one process for each case."""
+    return ran

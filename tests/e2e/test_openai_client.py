@@ -7,26 +7,12 @@ import re
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionToolParam
 
-from tests.e2e.asking import MODEL, finishes, question, text_of
+from tests.e2e.asking import MODEL, WEATHER, finishes, question, text_of
 from tests.e2e.processes import Server
 from tests.e2e.raw import get
 
 PUBLIC_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
-WEATHER: ChatCompletionToolParam = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather in a city",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 20}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
 
 
 @pytest.mark.promise("P1", "P31")

@@ -8,6 +8,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.processes import PATIENCE_S, PROGRAMS, ROOT, Server, command, serving
 
 RECORDING = ROOT / "tests" / "fixtures" / "water.ndjson"
@@ -20,6 +22,9 @@ model_list:
   params: {{model: "replay/{RECORDING}", speed: instant}}
 """
 KEY = "alice-s3cret-key"
+_OF_OTHERS = "^/v1/(messages|responses)"
+PARTS = (f"--include-path-regex={_OF_OTHERS}", f"--exclude-path-regex={_OF_OTHERS}")
+"""All operations at once would take longer than a test may."""
 
 
 def document_of(server: Server, key: str | None = None) -> Any:
@@ -30,17 +35,20 @@ def document_of(server: Server, key: str | None = None) -> Any:
         return json.load(answer)
 
 
-def test_a_server_without_keys_does_what_its_document_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_a_server_without_keys_does_what_its_document_says(part: str, tmp_path: Path) -> None:
     with serving(tmp_path, "--config", configured(tmp_path)) as server:
-        assert_kept(server, tmp_path, document_of(server), "--phases=coverage,fuzzing,stateful", "--max-examples=6")
+        options = ("--phases=coverage,fuzzing,stateful", "--max-examples=6")
+        assert_kept(server, tmp_path, document_of(server), part, *options)
 
 
-def test_a_server_with_keys_does_what_its_document_says_and_answers_nobody_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_a_server_with_keys_does_what_its_document_says_and_answers_nobody_else(part: str, tmp_path: Path) -> None:
     with serving(tmp_path, "--config", configured(tmp_path), HEADRACE_API_KEYS=f"alice={KEY}") as server:
         document = document_of(server, KEY)
         assert {} not in document["security"]
         options = ("--phases=coverage", "--header", f"Authorization: Bearer {KEY}")
-        assert_kept(server, tmp_path, document, *options)
+        assert_kept(server, tmp_path, document, part, *options)
 
 
 def configured(directory: Path) -> str:

@@ -165,7 +165,8 @@ class Exchange:
         """All but the id of the request, which is another one every time."""
         fields = dict(self.raw_headers)
         assert len(fields) == len(self.raw_headers), "a header was sent twice"
-        assert fields.pop("x-request-id")
+        request_id = fields.pop("x-request-id")
+        assert request_id and fields.pop("request-id", request_id) == request_id
         return fields
 
     @property

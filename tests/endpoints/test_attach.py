@@ -5,6 +5,7 @@ import json
 import anyio
 import pytest
 
+from headrace.dialects import DIALECTS
 from headrace.errors import UpstreamIncomplete
 from tests.endpoints.serving import CHAT, ENDING, OPENING, SSE, STREAMED, STREAMS, Exchange, Server, serving, text
 
@@ -28,6 +29,19 @@ async def events(server: Server, stream_id: str, query: str = "", headers: dict[
         ("?format=openai.chat", {}, "text/event-stream", b"retry: 2000\nid: c1.1\ndata: {"),
         ("?format=openai.chat&include_usage=1", {}, "text/event-stream", b"retry: 2000\nid: c1u.1\n"),
         ("?format=openai.chat", NDJSON, "application/x-ndjson", b'{"id":"chatcmpl-'),
+        (
+            "?format=openai.responses",
+            {},
+            "text/event-stream",
+            b'retry: 2000\nid: r1.1\nevent: response.created\ndata: {"type":"response.created","sequence_number":0,',
+        ),
+        (
+            "?format=anthropic.messages",
+            {},
+            "text/event-stream",
+            b"retry: 2000\nid: a1.1\nevent: message_start\ndata: {",
+        ),
+        ("?format=anthropic.messages", NDJSON, "application/x-ndjson", b'{"type":"message_start"'),
         ("", NDJSON, "application/x-ndjson", b'{"seq":0'),
         ("?format=text", {}, "text/plain", "Hello wörld".encode()),
         ("", PLAIN, "text/plain", "Hello wörld".encode()),
@@ -54,7 +68,7 @@ async def test_the_format_and_the_accepted_type_decide_the_bytes(
 
 
 @pytest.mark.promise("P4", "P9")
-@pytest.mark.parametrize("query", ["?format=native", "?format=openai.chat", "?format=text"])
+@pytest.mark.parametrize("query", [f"?format={name}" for name in DIALECTS])
 async def test_every_frame_of_sse_is_a_place_to_resume_from(query: str) -> None:
     async with serving() as server:
         posted = await server.stream()
@@ -66,7 +80,7 @@ async def test_every_frame_of_sse_is_a_place_to_resume_from(query: str) -> None:
 
 
 @pytest.mark.promise("P4", "P9")
-@pytest.mark.parametrize("query", ["?format=native", "?format=openai.chat"])
+@pytest.mark.parametrize("query", [f"?format={name}" for name in DIALECTS if name != "text"])
 async def test_lines_are_skipped_by_their_number(query: str) -> None:
     async with serving() as server:
         posted = await server.stream()
@@ -115,6 +129,8 @@ async def test_the_end_of_a_failed_text_says_that_it_failed() -> None:
     [
         ("?format=native", SSE, True),
         ("?format=native", NDJSON, True),
+        ("?format=openai.responses", SSE, True),
+        ("?format=openai.responses", NDJSON, True),
         ("?format=openai.chat", SSE, False),
         ("?format=openai.chat", NDJSON, False),
         ("?format=text", {}, False),

@@ -1,6 +1,11 @@
-"""`/v1/models`: what this server answers for, in OpenAI's form."""
+"""`/v1/models`: what this server answers for, in a form that OpenAI's and Anthropic's clients both read."""
 
+from typing import Any
+
+import msgspec
 import pytest
+from anthropic.types import ModelInfo
+from openai.types import Model as OpenAIModel
 
 from headrace.config import Model
 from tests.endpoints.serving import serving
@@ -14,24 +19,51 @@ MODELS = (
 )
 
 
+def entry(name: str, owner: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": owner,
+        "type": "model",
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
+    }
+
+
 async def test_the_list_has_every_name_but_no_patterns() -> None:
     async with serving(models=MODELS) as server:
         answer = await server.ask("GET", "/v1/models")
     assert answer.status == 200
     assert answer.json() == {
         "object": "list",
-        "data": [
-            {"id": "demo", "object": "model", "created": 0, "owned_by": "local"},
-            {"id": "house/one", "object": "model", "created": 0, "owned_by": "vllm"},
-        ],
+        "data": [entry("demo", "local"), entry("house/one", "vllm")],
+        "first_id": "demo",
+        "last_id": "house/one",
+        "has_more": False,
     }
+
+
+async def test_a_server_that_can_list_nothing_has_an_empty_list() -> None:
+    async with serving(models=MODELS[2:]) as server:
+        answer = await server.ask("GET", "/v1/models")
+    nothing: dict[str, Any] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    assert answer.json() == nothing
+
+
+async def test_a_model_is_what_both_official_clients_take_for_one() -> None:
+    async with serving(models=MODELS) as server:
+        found = (await server.ask("GET", "/v1/models/demo")).json()
+    assert OpenAIModel.model_validate(found, strict=True).owned_by == "local"
+    assert ModelInfo.model_validate_json(msgspec.json.encode(found), strict=True).display_name == "demo"
 
 
 @pytest.mark.parametrize(("name", "owner"), [("demo", "local"), ("house/one", "vllm"), ("groq/llama", "groq")])
 async def test_one_model_is_found_by_its_name_with_slashes_in_it_too(name: str, owner: str) -> None:
     async with serving(models=MODELS) as server:
         answer = await server.ask("GET", f"/v1/models/{name}")
-    assert answer.json() == {"id": name, "object": "model", "created": 0, "owned_by": owner}
+    assert answer.json() == entry(name, owner)
 
 
 @pytest.mark.promise("P19")

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from headrace.codecs.sse import HEARTBEAT
 from headrace.config import Config, Disconnect
@@ -37,9 +38,9 @@ SOURCE = Source("demo-*", "scripted")
 REQUEST_ID = "request-1"
 ONE_TRY = CallSettings(retries=0)
 """Retries wait for a clock that stands still; tests of them say how many."""
-STANDING_TIMERS = 4
-"""What a running engine always waits for: the leases' renewal, the store's tidying, the deadlines' and the heartbeats'
-wheels."""
+STANDING_TIMERS = 5
+"""What a running engine always waits for: the leases' renewal, the store's tidying, the sweep of what is not stored,
+the deadlines' and the heartbeats' wheels."""
 
 FAR: dict[str, float] = {"ttft_timeout": 86_400.0, "stream_idle_timeout": 86_400.0, "total_timeout": 86_400.0}
 """Deadlines that no test reaches by chance; tests of them say their own."""
@@ -214,11 +215,13 @@ class Rig:
         body: bytes = b'{"n": 1}',
         params: str = "",
         owner: str = OWNER,
+        stored: bool = True,
     ) -> Started:
         """A stream in the chat shape, with its first reader."""
-        started = await self.engine.start(
-            order(self.provider, policy, key=key, body=body, params=params, owner=owner, settings=self.config)
-        )
+        asked = order(self.provider, policy, key=key, body=body, params=params, owner=owner, settings=self.config)
+        if not stored:
+            asked = msgspec.structs.replace(asked, request=msgspec.structs.replace(asked.request, stored=False))
+        started = await self.engine.start(asked)
         self.made.add(started.stream_id)
         return started
 
@@ -315,6 +318,7 @@ async def node(
     assert not relays(engine), "a relay is left"
     assert not engine._readers, "a reader is left"  # pyright: ignore[reportPrivateUsage]
     assert not engine._claims._opening  # pyright: ignore[reportPrivateUsage]
+    assert not engine._unstored  # pyright: ignore[reportPrivateUsage]
     assert engine.load == Load(0, 0, 0, 0), "something is left"
     told = [stream.start.id for stream in witness.ends]
     assert len(told) == len(set(told)), "an end was told twice"

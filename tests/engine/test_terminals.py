@@ -186,7 +186,7 @@ async def test_a_stream_that_runs_at_shutdown_ends_as_failed() -> None:
 
 
 @pytest.mark.promise("P3")
-@pytest.mark.parametrize("limits", [{"max_stream_bytes": 2000}, {"max_bytes": 4000}])
+@pytest.mark.parametrize("limits", [{"max_stream_bytes": 2400}, {"max_bytes": 4000}])
 async def test_a_full_log_ends_the_stream_with_what_fits(limits: dict[str, int]) -> None:
     with anyio.fail_after(5):
         clock = FakeClock()

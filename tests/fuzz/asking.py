@@ -9,9 +9,10 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 
 from headrace.config import ApiKey, Config, Secret
-from headrace.dialects import BY_CODE, DIALECTS, NATIVE, OPENAI_CHAT, cursor
+from headrace.dialects import BY_CODE, DIALECTS, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, cursor, openai_responses
 from headrace.dialects.base import Dialect, read_json
 from headrace.dialects.openai_chat import write_request
+from headrace.dialects.openai_responses.input_items import Page, batches
 from headrace.endpoints import attach, streams
 from headrace.endpoints import body as request_body
 from headrace.engine.idempotency import IdempotencyKey
@@ -41,10 +42,33 @@ def chat_request(data: bytes) -> None:
 
 
 def native_request(data: bytes) -> None:
-    """The same in our own shape, where a model server is asked in its words for what ours says."""
+    """The same in our own shape, where a model server is asked in its words for what ours says, or not at all."""
     request = _parsed(NATIVE, data)
     if request is not None:
         _check_sent_on(request)
+
+
+def responses_request(data: bytes) -> None:
+    """The same of the Responses API: whatever can be asked goes on as it came, and its items can be listed."""
+    try:
+        request = OPENAI_RESPONSES.parse(data)
+    except BadRequest as error:
+        assert error.status == 400
+        assert msgspec.json.decode(OPENAI_RESPONSES.error(error))
+        return
+    assert 0 <= input_tokens_of(request) <= 2 * len(data) + 4
+    assert request.echo is None or len(bytes(request.echo)) <= 64 * 1024
+    OPENAI_RESPONSES.unsaid(request)
+    page = Page(limit=100, after=None, newest_first=True)
+    for batch in batches(data, "id"):
+        page.add(batch)
+    _decode(page.json(data))
+    kept = msgspec.json.decode(openai_responses.write_request(request, "up", stream=True), type=dict[str, msgspec.Raw])
+    given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    rewritten = ("model", "stream", "background")
+    assert {name: bytes(given[name]) for name in given if name not in rewritten} == {
+        name: bytes(kept[name]) for name in kept if name not in rewritten
+    }
 
 
 def _parsed(dialect: Dialect, body: bytes) -> Request | None:
@@ -61,12 +85,16 @@ def _parsed(dialect: Dialect, body: bytes) -> Request | None:
 
 
 def _check_sent_on(request: Request) -> None:
-    for stream in (True, False):
-        sent = msgspec.json.decode(write_request(request, "up", stream=stream), type=dict[str, msgspec.Raw])
-        assert bytes(sent["model"]) == b'"up"'
-        assert bytes(sent["stream"]) == (b"true" if stream else b"false")
     assert isinstance(request.body, bytes)
     _check_key(request.body)
+    for stream in (True, False):
+        try:
+            sent = msgspec.json.decode(write_request(request, "up", stream=stream), type=dict[str, msgspec.Raw])
+        except BadRequest as refusal:  # what that shape has no word for
+            assert (refusal.error_code, request.dialect) == ("unsupported_parameter", NATIVE.name)
+            return
+        assert bytes(sent["model"]) == b'"up"'
+        assert bytes(sent["stream"]) == (b"true" if stream else b"false")
     try:
         question = ask(request, lambda schema: json.dumps(sorted(schema)))
     except BadRequest:
@@ -171,7 +199,7 @@ def _read_place(request: HttpRequest) -> None:
 
 
 def _read_page(request: HttpRequest) -> None:
-    assert 1 <= streams._limit(request.query_params.get("limit")) <= 100
+    assert 1 <= attach.page_size(request.query_params.get("limit")) <= 100
 
 
 def cursors(data: bytes) -> None:

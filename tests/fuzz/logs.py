@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.dialects import DIALECTS, NATIVE, OPENAI_CHAT
+from headrace.dialects import ANTHROPIC_MESSAGES, DIALECTS, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES
 from headrace.dialects.base import View
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import HeadraceError
@@ -32,6 +32,10 @@ def log_of(chunks: Sequence[Chunk], terminal: Terminal) -> list[Record]:
     return [Record(seq, 1000 + seq, chunk.events, chunk.raw) for seq, chunk in enumerate(every)]
 
 
+_IN_PARTS = (OPENAI_RESPONSES.name, ANTHROPIC_MESSAGES.name)
+"""Shapes in which each item and each of its parts begins and ends with a frame."""
+
+
 def check_log(records: Sequence[Record], cut: int) -> Answer:
     """Every view renders it, resumes in it, and its answer can be given; `cut` chooses a position."""
     for record in records:
@@ -43,7 +47,7 @@ def check_log(records: Sequence[Record], cut: int) -> Answer:
         accumulator.feed([record])
     answer = accumulator.answer()
     assert accumulator.estimated_output_tokens() >= 0
-    for dialect in (NATIVE, OPENAI_CHAT):
+    for dialect in (NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES):
         assert isinstance(json.loads(dialect.answer(answer), parse_int=float), dict)
     return answer
 
@@ -53,7 +57,10 @@ def _check_view(view: View, resumed: View, records: Sequence[Record], cut: int, 
     encoded = [view.encode(frame) for frame in frames]
     assert [view.encode(frame) for frame in frames] == encoded, "a frame is not the same for ever"
     if dialect != "text":
-        assert len(frames) <= len(records) + 2, "more frames than records"
+        most = len(records) + 2
+        if dialect in _IN_PARTS:
+            most += 6 * sum(len(record.events) for record in records)
+        assert len(frames) <= most, "more frames than the log has reason for"
         for data in encoded:
             _check_frame(data)
     sizes = [view.size(frame) for frame in frames]

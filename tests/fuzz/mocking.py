@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Any, cast
 
 from headrace.errors import BadRequest
-from headrace.mock.asked import Asked, read_request
+from headrace.mock.asked import Asked, read_wishes
 from headrace.mock.connection import Connection, Shared
 from headrace.mock.pacing import Wheel
 from headrace.mock.responder import HttpRequest, Reply, Responder
 from headrace.mock.scenario import Director
 from headrace.mock.settings import Settings
+from headrace.mock.shapes import BY_PATH, CHAT
 from headrace.mock.stats import Stats
 from headrace.mock.steps import Cut, End, Frame, Hang, Head
 from tests.fuzz.inputs import cut, head_and_body, parted
@@ -27,7 +28,7 @@ def mock_request(data: bytes) -> None:
     """Any request is answered with steps that have an end, or with a 400."""
     first, headers, body = head_and_body(data)
     method, _, path = first.partition(" ")
-    if _is_large(body, dict(headers)):
+    if _is_large(path, body, dict(headers)):
         return
     request = HttpRequest(method, path, dict(headers), body, chunked=True, keep_alive=True)
     first_step, *steps = islice(_responder().reply(request).steps, _STEPS)
@@ -44,14 +45,15 @@ def _responder() -> Responder:
     return Responder(_SETTINGS, Director(_SETTINGS, (), ()), Stats())
 
 
-def _is_large(body: bytes, headers: dict[str, str]) -> bool:
+def _is_large(path: str, body: bytes, headers: dict[str, str]) -> bool:
     """Whether it asks for more than a test has time for: the mock gives as much as it is asked for."""
     try:
-        asked = read_request(body, headers)
+        shape = BY_PATH.get(path.partition("?")[0], CHAT)
+        asked = read_wishes(shape.read(body), headers)
     except BadRequest:
         return False
     wishes = asked.overrides
-    counts = [wishes.tokens, wishes.reasoning, wishes.tool_calls, asked.max_tokens]
+    counts = [wishes.tokens, wishes.reasoning, wishes.tool_calls, asked.question.max_tokens]
     return any((count or 0) > _MANY for count in counts) or _has_large_line(asked)
 
 
@@ -115,7 +117,11 @@ def mock_connection(data: bytes) -> None:
     def reply(request: HttpRequest) -> Reply:
         # The parser turns what is raised inside it into an error of its own, which looks like a bad request.
         try:
-            return Reply(iter([End()])) if _is_large(request.body, dict(request.headers)) else answer(request)
+            return (
+                Reply(iter([End()]))
+                if _is_large(request.path, request.body, dict(request.headers))
+                else answer(request)
+            )
         except Exception as problem:
             failures.append(problem)
             raise

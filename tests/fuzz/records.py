@@ -13,16 +13,16 @@ from headrace.codecs.sse import SSEDecoder
 from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import ConfigError, HeadraceError
 from headrace.events import StepEnd
-from headrace.mock.asked import Asked
+from headrace.mock.question import Question
 from headrace.mock.recording import parse_recording
-from headrace.mock.settings import Overrides, Settings
+from headrace.mock.settings import Settings
 from headrace.mock.steps import End
 from headrace.providers.recording import parse
 from tests.fuzz.inputs import parted
 from tests.fuzz.logs import check_log, log_of, terminal_of
 
 _NAMES = (Path("answer.ndjson"), Path("answer.sse"), Path("answer.txt"))
-_ASKED = Asked("m", "p", True, False, None, (), Overrides(), ())
+_QUESTION = Question(model="m", prompt="p", stream=True)
 
 
 def recording(data: bytes) -> None:
@@ -49,7 +49,7 @@ def mock_recording(data: bytes) -> None:
     sent = b"".join(take.frame.data for take in found.takes)
     assert len(sent) <= 400 * (len(found.takes) + 1) + 6 * len(body)
     assert len(found.sha256) == 64
-    for steps in (found.steps(Settings()), found.whole(_ASKED, Settings())):
+    for steps in (found.steps(Settings()), found.whole(_QUESTION, Settings())):
         *_, last = steps
         assert isinstance(last, End)
     if name % 3 == 0:

@@ -13,6 +13,7 @@ import msgspec
 from headrace.events import Record
 from headrace.mock.faults import KINDS
 from tests.dialects.openai_chat.vendor_frames import VENDORS
+from tests.dialects.openai_responses.wire import FULL
 from tests.dialects.rendering import decoded, records_of
 from tests.fuzz.application import NEXT
 
@@ -92,6 +93,12 @@ _RARE = b"".join(b'{"seq":%d,"at_ms":1000,"events":[%b]}\n' % (seq, event) for s
 _RECORDS = [_ndjson(records) for records in _LOGS] + [_file("water.ndjson"), _RARE]
 
 
+def _response(stream: bytes) -> bytes:
+    """What the last frame of a Responses stream says of the whole."""
+    last = msgspec.json.decode(stream.rsplit(b"data: ", 1)[1], type=dict[str, msgspec.Raw])
+    return bytes(last.get("response", b"{}"))
+
+
 def _completion(frames: list[dict[str, Any]]) -> bytes:
     """A vendor's chunks as an answer that is not streamed."""
     choices = [
@@ -116,6 +123,14 @@ _QUESTIONS: list[dict[str, Any]] = [
                 "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}],
             },
             {"role": "tool", "tool_call_id": "c", "content": "42"},
+            {"role": "assistant", "reasoning_content": "Hm", "content": None, "refusal": "No."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}},
+                    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA", "filename": "a.pdf"}},
+                ],
+            },
         ],
         "stream": True,
         "stream_options": {"include_usage": True, "x": 1e3},
@@ -147,7 +162,15 @@ _OURS: list[dict[str, Any]] = [
                 "content": [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": "x"}}],
             },
             {"role": "assistant", "tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]},
-            {"role": "tool", "call_id": "c", "content": "42"},
+            {"role": "tool", "call_id": "c", "content": "42", "is_error": True},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "reasoning", "text": "Hm", "signature": "s"},
+                    {"type": "image", "data": "AA", "media_type": "image/png"},
+                    {"type": "file", "url": "data:application/pdf;base64,AA"},
+                ],
+            },
         ],
         "settings": {"temperature": 0.5, "max_tokens": 9, "stop": ["x"], "seed": 1, "tool_choice": "required", "n": 1},
         "tools": [
@@ -182,10 +205,53 @@ _MOCKED = [
     },
     {**_QUESTIONS[2], "stream": True, "mock": {"fault": "long-line:1KB,after=1; garbage:0; bom", "gap": "exp:1"}},
 ]
+_OTHER_SHAPES = [
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1"}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens"}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"Hi"}\n\n'
+    b'event: response.incomplete\ndata: {"type":"response.incomplete","response":{"output":[{"type":"function_call"}],'
+    b'"incomplete_details":{"reason":"max_output_tokens"}}}\n\n',
+]
+_MOCKED_RESPONSES = [
+    {"model": "m", "input": "hi", "stream": True, "mock": {"fault": "error-frame:2", "reasoning": 2, "tool-calls": 1}},
+    {
+        "model": "m",
+        "instructions": "be brief",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "1"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {}}, {"type": "web_search"}],
+        "include": ["reasoning.encrypted_content"],
+        "max_output_tokens": 3,
+    },
+]
+_MOCKED_MESSAGES: list[dict[str, Any]] = [
+    {
+        "model": "m",
+        "max_tokens": 3,
+        "system": [{"type": "text", "text": "be brief"}],
+        "messages": [
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "1"}]},
+        ],
+        "tools": [{"name": "f", "input_schema": {}}, {"type": "web_search_20250305", "name": "web_search"}],
+        "stream": True,
+        "mock": {"fault": "long-line:1KB,after=1; garbage:0", "reasoning": 2, "tool-calls": 1},
+    },
+    {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+]
 _MOCK_REQUESTS = [
     b"POST /v1/chat/completions\nx-mock-fault: status:429,retry-after=2\nx-mock-tokens: 4\nx-mock-gap: 1ms\n\n"
     + _encode(_QUESTIONS[0]),
     *(b"POST /v1/chat/completions\n\n" + _encode(body) for body in _MOCKED),
+    *(b"POST /v1/responses\n\n" + _encode(body) for body in _MOCKED_RESPONSES),
+    *(b"POST /v1/messages\n\n" + _encode(body) for body in _MOCKED_MESSAGES),
+    b"POST /v1/messages/count_tokens\n\n" + _encode(_MOCKED_MESSAGES[0]),
     b"GET /v1/models\n\n",
     b"POST /stats/reset\n\n",
     b"HEAD /\n\n",
@@ -261,20 +327,65 @@ _WRONG = [
     b"200\nretry-after: Wed, 21 Oct 2026 07:28:00 GMT\ncontent-type: text/html\n\n",
     b"503\nretry-after-ms: 1500\n\n",
 ]
+_RESPONSES = [path.read_bytes() for path in sorted((_FIXTURES / "responses").glob("*.sse"))]
 _STREAMS = [b"".join(_vectors()[start : start + 3]) for start in range(0, 60, 3)]
+
+_MESSAGES = [path.read_bytes() for path in sorted((_FIXTURES / "anthropic").glob("*.sse"))]
+_BLOCKS: list[dict[str, Any]] = [
+    {"type": "thinking", "thinking": "Hm", "signature": "c2ln"},
+    {"type": "redacted_thinking", "data": "x"},
+    {"type": "text", "text": "Hi", "citations": [{"type": "char_location"}]},
+    {"type": "tool_use", "id": "t", "name": "f", "input": {"a": [1.50]}},
+    {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+]
+_MESSAGE = _encode(
+    {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": _BLOCKS,
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 1, "output_tokens": 2},
+    }
+)
+_RESULT = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "18"}], "is_error": True}
+_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+_PAPER = {"type": "document", "source": {"type": "text", "data": "Once."}, "title": "Tale"}
+_ASKED_OF_CLAUDE: list[dict[str, Any]] = [
+    {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "system": "Be brief."},
+    {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "assistant", "content": _BLOCKS}, {"role": "user", "content": [_RESULT, _IMAGE, _PAPER]}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "w"}],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 2048},
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+    },
+]
 
 SEEDS: dict[str, list[bytes]] = {
     "sse": _first(2, [*_vectors(), *_STREAMS, *_BODIES[:3]]),
     "lines": _first(2, [*_RECORDS[:4], b"a\r\n\r\n\nb\rc\n"]),
     "chat_stream": _first(2, _BODIES),
     "chat_answer": _first(1, [*map(_completion, VENDORS.values()), *ERRORS]),
+    "responses_stream": _first(1, _RESPONSES),
+    "responses_answer": _first(1, [*map(_response, _RESPONSES), *ERRORS]),
+    "messages_stream": _first(1, _MESSAGES),
+    "messages_answer": _first(1, [_MESSAGE, *ERRORS]),
+    "messages_request": [_encode(body) for body in _ASKED_OF_CLAUDE],
     "refusal": [head + body for head in _WRONG for body in ERRORS],
     "local_answer": _LLAMA,
     "recording": [bytes((0, 5)) + data for data in _RECORDS] + [bytes((1, 5)) + data for data in _BODIES[-3:]],
-    "mock_recording": [b"\0" + data for data in _RECORDS] + [b"\1" + data for data in _BODIES[-3:]],
+    "mock_recording": [
+        *(b"\0" + data for data in _RECORDS),
+        *(b"\1" + data for data in (*_BODIES[-3:], *_OTHER_SHAPES)),
+    ],
     "tailed": [bytes((place, 3)) + _sse(data.splitlines()) for data in _RECORDS for place in range(3)],
     "tail_answers": _first(1, _TYPED),
     "chat_request": [_encode(body) for body in _QUESTIONS],
+    "responses_request": [_encode(FULL), b'{"model":"demo","input":"Hi","instructions":"Be brief."}'],
     "native_request": [_encode(body) for body in _OURS],
     "headers": _HEADS,
     "cursors": [b"c1u.57", b"n1.0", b"t1.999999999999", b"c9999abcdefgh.1"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz import application, asking, configuring, mocking, records, upstream
+from tests.fuzz import application, asking, configuring, messages, mocking, records, upstream
 
 Target = Callable[[bytes], None]
 
@@ -19,6 +19,11 @@ TARGETS: dict[str, Target] = {
         upstream.lines,
         upstream.chat_stream,
         upstream.chat_answer,
+        upstream.responses_stream,
+        upstream.responses_answer,
+        messages.messages_stream,
+        messages.messages_answer,
+        messages.messages_request,
         upstream.refusal,
         upstream.local_answer,
         records.recording,
@@ -27,6 +32,7 @@ TARGETS: dict[str, Target] = {
         records.tail_answers,
         asking.chat_request,
         asking.native_request,
+        asking.responses_request,
         asking.headers,
         asking.cursors,
         asking.cancel_body,

@@ -11,14 +11,14 @@ from headrace.codecs import sse as sse_codec
 from headrace.codecs.ndjson import NDJSONDecoder
 from headrace.codecs.sse import SSEDecoder, SSEEvent
 from headrace.config import Model, Secret
-from headrace.dialects import OPENAI_CHAT
+from headrace.dialects import OPENAI_CHAT, openai_responses
 from headrace.dialects.openai_chat import ChatDecoder, chunks_of
 from headrace.errors import HeadraceError, UpstreamIncomplete
 from headrace.events import Chunk, StepEnd
 from headrace.providers.local.answer import Answer as LocalAnswer
 from headrace.providers.local.answer import Call, Text
-from headrace.providers.model_server import ModelServer
-from headrace.providers.openai import CHAT
+from headrace.providers.model_server import ModelServer, Wire
+from headrace.providers.openai import CHAT, RESPONSES
 from headrace.providers.redaction import Redactor
 from headrace.providers.refusals import Refusal, error_of, not_a_stream
 from headrace.transports.http import error_response
@@ -103,9 +103,31 @@ def chat_stream(data: bytes) -> None:
     assert sum(map(len, sent)) <= 8 * len(body) + 4000 * len(sent), "readers get more than the model server sent"
 
 
-def _streamed(reads: list[bytes], line: int) -> tuple[list[Chunk], HeadraceError | None]:
+def responses_stream(data: bytes) -> None:
+    """The same of the Responses API."""
+    (seed,), body = parted(data, 1)
+    chunks, error = _streamed([body], 1 << 20, RESPONSES)
+    again, same = _streamed(cut(body, seed), 1 << 20, RESPONSES)
+    assert again == chunks
+    assert _told(same) == _told(error)
+    check_log(log_of(chunks, terminal_of(error)), seed)
+
+
+def responses_answer(data: bytes) -> None:
+    """One of the Responses API that is not streamed becomes a log like a streamed one."""
+    (seed,), body = parted(data, 1)
+    try:
+        chunks = openai_responses.chunks_of(body, openai_responses.ResponsesDecoder("openai", "up"))
+    except HeadraceError as error:
+        _check_error(_REDACTOR.error(error))
+        return
+    assert isinstance(chunks[-1].events[-1], StepEnd)
+    check_log(log_of(chunks, terminal_of(None)), seed)
+
+
+def _streamed(reads: list[bytes], line: int, wire: Wire = CHAT) -> tuple[list[Chunk], HeadraceError | None]:
     """The chunks, and the error after them."""
-    provider, decoder = ModelServer(CHAT, _MODEL, line), ChatDecoder("openai", "up")
+    provider, decoder = ModelServer(wire, _MODEL, line), wire.decoder("openai", "up")
     frames = SSEDecoder(max_line_bytes=line, max_event_bytes=line)
     chunks: list[Chunk] = []
     for read in reads:

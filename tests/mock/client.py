@@ -63,7 +63,12 @@ class Reply:
     @property
     def frames(self) -> list[bytes]:
         """The payloads of the complete frames."""
-        return [piece.removeprefix(b"data: ") for piece in self.body.split(b"\n\n")[:-1]]
+        return [piece.rpartition(b"data: ")[2] for piece in self.body.split(b"\n\n")[:-1]]
+
+    @property
+    def events(self) -> list[Any]:
+        """The frames as values; `[DONE]` is left out."""
+        return [json.loads(frame) for frame in self.frames if frame != b"[DONE]"]
 
     @property
     def text(self) -> str:
@@ -75,9 +80,29 @@ class Reply:
 
 
 def text_of(frames: list[bytes]) -> str:
-    chunks = [json.loads(frame) for frame in frames if frame.startswith(b"{")]
-    choices = [choice for chunk in chunks for choice in chunk.get("choices", ())]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)
+    """The text that frames of any shape say."""
+    return "".join(_said(json.loads(frame)) for frame in frames if frame.startswith(b"{") and frame.endswith(b"}"))
+
+
+def _said(event: Any) -> str:
+    match event:
+        case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
+            return text
+        case {"type": "response.output_text.delta", "delta": text}:
+            return text
+        case {"choices": choices}:
+            return "".join(choice["delta"].get("content") or "" for choice in choices)
+        case _:
+            return ""
+
+
+def asking(shape: str, prompt: str = "hi", **fields: Any) -> dict[str, Any]:
+    """The body and the path of a question in a shape, for `ask`."""
+    if shape == "openai.responses":
+        return {"body": {"model": "m", "input": prompt, "stream": True, **fields}, "path": "/v1/responses"}
+    if shape == "anthropic.messages":
+        return {"body": question(prompt, max_tokens=1000, **fields), "path": "/v1/messages"}
+    return {"body": question(prompt, **fields)}
 
 
 def question(prompt: str = "hi", **fields: Any) -> dict[str, Any]:

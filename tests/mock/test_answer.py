@@ -9,9 +9,10 @@ import openai
 import pytest
 
 from headrace.mock import MockServer, Settings, answer_text
-from headrace.mock.answer import Answer
-from headrace.mock.asked import read_request
+from headrace.mock.answer import made_up
+from headrace.mock.delivery import streamed
 from headrace.mock.pacing import Gap
+from headrace.mock.shapes import CHAT
 from headrace.mock.steps import Frame, Pause
 from tests.mock.client import Client, ask, question, raw_request
 
@@ -166,8 +167,8 @@ async def test_stamps_say_number_and_time_and_end_with_their_hash(gap):
 
 async def test_a_stamp_is_the_time_of_the_write_not_of_the_wait_before_it():
     settings = Settings(tokens=2, stamp=True, gap=Gap(a=5.0))
-    asked = read_request(b'{"model": "m", "messages": [], "stream": true}', {})
-    steps = Answer(asked, settings, 1).steps()
+    answer = made_up(CHAT.read(b'{"model": "m", "messages": [], "stream": true}'), settings, 1)
+    steps = streamed(answer, CHAT.writer(answer))
     next(step for step in steps if isinstance(step, Pause))
     waited = time.monotonic_ns()
     token = next(step for step in steps if isinstance(step, Frame))

@@ -7,9 +7,10 @@ from typing import Any, cast
 import pytest
 
 from headrace.mock import MockServer, Settings
-from headrace.mock.answer import Answer
-from headrace.mock.asked import read_request
+from headrace.mock.answer import made_up
+from headrace.mock.delivery import streamed
 from headrace.mock.pacing import Gap, Wheel, parse_gap
+from headrace.mock.shapes import CHAT
 from headrace.mock.steps import Frame, Pause
 from tests.mock.client import ask, question
 
@@ -116,10 +117,11 @@ def test_drawn_gaps_have_their_mean_and_come_again_with_the_seed(text):
 
 
 def test_the_first_token_comes_after_its_time_and_each_other_after_a_gap():
-    asked = read_request(b'{"model":"m","messages":[]}', {})
-    steps = list(Answer(asked, Settings(tokens=3, ttft=1, gap=Gap(a=0.5)), 1).steps())
+    question = CHAT.read(b'{"model":"m","messages":[]}')
+    answer = made_up(question, Settings(tokens=3, ttft=1, gap=Gap(a=0.5)), 1)
+    steps = list(streamed(answer, CHAT.writer(answer)))
     kinds = ["pause" if isinstance(step, Pause) else step.part for step in steps if isinstance(step, Pause | Frame)]
-    assert kinds == ["pause", "opening", "content", "pause", "content", "pause", "content", "finish", "done"]
+    assert kinds == ["pause", "structure", "content", "pause", "content", "pause", "content", "finish", "done"]
     assert [step.seconds for step in steps if isinstance(step, Pause)] == [1, 0.5, 0.5]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from headrace.errors import ConfigError
-from headrace.mock import MockServer, Settings
+from headrace.mock import MockServer, Settings, answer_text
 from headrace.mock.pacing import Gap
-from headrace.mock.recording import read_recording
-from tests.mock.client import ask, question
+from headrace.mock.recording import Recording, parse_recording, read_recording
+from tests.mock.client import ask, asking, question
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FAST = Settings(gap=Gap("uniform", 0.0, 0.0))
@@ -90,3 +90,68 @@ async def test_arguments_of_a_call_that_never_began_are_left_out(tmp_path):
     (tmp_path / "lost.ndjson").write_text(json.dumps({"seq": 0, "at_ms": 5, "events": events}))
     async with MockServer(recordings=[read_recording(tmp_path / "lost.ndjson")]) as server:
         assert (await ask(server, question())).frames == [b"[DONE]"]
+
+
+SHAPES = ["openai.chat", "openai.responses", "anthropic.messages"]
+
+
+async def said_in(shape: str) -> bytes:
+    """A stream of the mock, as a recording."""
+    async with MockServer(Settings(tokens=5, reasoning=2, tool_calls=1)) as server:
+        return (await ask(server, **asking(shape))).body
+
+
+async def recorded(shape: str) -> Recording:
+    return parse_recording(await said_in(shape), Path("answer.sse"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_recorded_bytes_answer_requests_of_their_own_shape_only(shape):
+    body = await said_in(shape)
+    recording = parse_recording(body, Path("answer.sse"))
+    assert (recording.shape.name, recording.text, recording.finish) == (shape, answer_text(0, "hi", 5), "tool_calls")
+    async with MockServer(FAST, recordings=[recording]) as server:
+        assert (await ask(server, **asking(shape))).body == body
+        whole = await ask(server, **asking(shape, stream=False))
+        assert json.dumps(recording.text) in json.dumps(whole.json())
+        for other in set(SHAPES) - {shape}:
+            refused = await ask(server, **asking(other))
+            assert refused.status == 400
+            assert f"has none of {other}" in refused.json()["error"]["message"]
+        assert server.stats.requests == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_recorded_bytes_meet_faults_in_their_shape(shape):
+    body = await said_in(shape)
+    async with MockServer(FAST, recordings=[parse_recording(body, Path("answer.sse"))]) as server:
+        cut = await ask(server, **asking(shape, mock={"fault": "no-done"}))
+        failed = await ask(server, **asking(shape, mock={"fault": "error-frame:4"}))
+    assert cut.body == body[: len(cut.body)] and body[len(cut.body) :].count(b"data: ") == 1
+    assert b"told to fail" in failed.frames[-1]
+    if shape == "openai.responses":
+        assert failed.events[-1]["response"]["id"] == failed.events[0]["response"]["id"]
+        assert failed.events[-1]["sequence_number"] == len(failed.events) - 1
+
+
+@pytest.mark.anyio
+async def test_recordings_of_several_shapes_take_turns_by_shape():
+    recordings = [await recorded(shape) for shape in SHAPES]
+    async with MockServer(FAST, recordings=recordings) as server:
+        texts = [(await ask(server, **asking(shape))).text for shape in SHAPES]
+    assert texts == [answer_text(0, "hi", 5)] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "shape"),
+    [
+        (b'event: ping\ndata: {"type": "ping"}\n\n', "anthropic.messages"),
+        (b': hello\n\nevent: response.created\ndata: {"type": "response.created"}\n\n', "openai.responses"),
+        (b"data: [DONE]\n\n", "openai.chat"),
+        (b"", "openai.chat"),
+    ],
+)
+def test_the_first_data_says_the_shape(first, shape):
+    assert parse_recording(first, Path("answer.sse")).shape.name == shape

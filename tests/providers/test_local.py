@@ -237,13 +237,24 @@ async def test_a_prompt_that_no_context_could_hold_is_refused_before_it_is_read(
         ("tool_choice", request(tools=(SEARCH,), tool_choice="always")),
         ("tool_choice", request(tools=(SEARCH,), tool_choice={"type": "allowed_tools"})),
         ("response_format.type", request(response_format={"type": "xml"})),
-        ("messages[1].content", Request("", MODEL, (Message("system"), Message("user", (Part("image_url"),))))),
+        ("messages[1].content", Request("", MODEL, (Message("system"), Message("user", (Part("image"),))))),
+        ("tools[1].type", request(tools=(SEARCH, Tool("web_search", kind="web_search")))),
     ],
 )
 async def test_what_the_model_cannot_do_is_named(provider: LocalProvider, param: str, asked: Request) -> None:
     with pytest.raises(BadRequest) as raised:
         await answer(provider, asked)
     assert raised.value.param == param
+
+
+@pytest.mark.promise("P19")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("image", "an image"), ("audio", "a sound"), ("file", "a file"), ("video_url", "type video_url")],
+)
+async def test_what_is_no_text_is_refused_in_plain_words(provider: LocalProvider, kind: str, words: str) -> None:
+    with pytest.raises(BadRequest, match=f"reads text only, this message has .*{words}$"):
+        await answer(provider, Request("", MODEL, (Message("user", (Part(kind),)),)))
 
 
 async def test_a_schema_that_llamacpp_cannot_use_is_refused(provider: LocalProvider) -> None:

@@ -223,6 +223,14 @@ def test_a_call_that_never_begins_is_an_error(text: str) -> None:
     assert isinstance(taken.error, UpstreamRejected)
 
 
+def test_earlier_reasoning_is_left_out_and_a_refusal_is_what_was_said() -> None:
+    parts = (Part("reasoning", "Hm", signature="s"), Part("redacted", signature="t"), Part("refusal", "No."))
+    failed = Message("tool", (Part("text", "no such file"),), is_error=True)
+    asked = Request("", MODEL, (Message("assistant", parts), failed))
+    said = json.loads(ask(asked, lambda schema: "").body)["messages"]
+    assert [message["content"] for message in said] == ["No.", "Error of the function: no such file"]
+
+
 def test_a_conversation_with_calls_is_put_into_roles_that_the_model_knows() -> None:
     messages = (
         Message("developer", (Part("text", "Be brief."),)),

@@ -274,6 +274,7 @@ async def test_an_error_in_the_bytes_comes_after_what_came_before_it(tmp_path: P
 # What is no recording
 
 STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","model":"m","dialect":"openai.chat"}],'
+MESSAGES = STEPPED.replace(b"openai.chat", b"anthropic.messages")
 
 
 @pytest.mark.parametrize(
@@ -287,8 +288,19 @@ STEPPED = b'{"seq":0,"at_ms":0,"events":[{"type":"step.start","provider":"p","mo
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[],"raw":' + b"[" * 5000, "line 1: not a record"),
         ("a.ndjson", b'{"seq":-1,"at_ms":0,"events":[]}\n', "line 1: not a record"),
         ("a.ndjson", b'{"seq":0,"at_ms":0,"events":[{"type":"failed","code":"c","message":"m","status":200}]}', "400"),
-        ("a.ndjson", STEPPED + b'"raw":{"choices":[7]}}\n', "line 1: its raw frame is no chat completion chunk"),
-        ("a.ndjson", STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}', "with our indexes"),
+        ("a.ndjson", STEPPED + b'"raw":{"choices":[7]}}\n', "line 1: its raw frame is none that openai.chat keeps"),
+        (
+            "a.ndjson",
+            STEPPED + b'"raw":{"choices":[{"delta":{"tool_calls":[{"id":"a"}]}}]}}',
+            "none that openai.chat keeps",
+        ),
+        (
+            "a.ndjson",
+            STEPPED.replace(b"openai.chat", b"openai.responses") + b'"raw":{"type":"response.completed"}}',
+            "none that openai.responses keeps",
+        ),
+        ("a.ndjson", MESSAGES + b'"raw":[]}\n', "line 1: its raw frame is none that anthropic.messages keeps"),
+        ("a.ndjson", MESSAGES + b'"raw":{"type":"message_start"}}\n', "line 1: its raw frame is none that"),
         ("a.txt", b"", "must end in .ndjson"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.messages import Message, Part, Request, Tool, ToolCall
+from headrace.messages import Media, Message, Part, Request, Tool, ToolCall
 from headrace.transforms.estimate import input_tokens_of, output_tokens_of, tokens_of
 
 pytestmark = pytest.mark.promise("P27")
@@ -152,8 +152,13 @@ def test_calls_of_earlier_turns_are_part_of_a_prompt() -> None:
 
 
 def test_an_image_is_not_counted_as_the_text_that_carries_it() -> None:
-    image = Part("image_url", raw=msgspec.Raw(b'{"image_url": {"url": "data:' + b"A" * 10_000 + b'"}}'))
+    image = Part("image", media=Media(url="data:image/png;base64," + "A" * 10_000))
     assert input_tokens_of(request(Message("user", (image,)))) == 4
+
+
+def test_reasoning_of_earlier_turns_is_not_part_of_a_prompt() -> None:
+    parts = (Part("reasoning", "Hm. " * 100, signature="s" * 100), Part("refusal", "No."))
+    assert input_tokens_of(request(Message("assistant", parts))) == tokens_of("No.") + 4
 
 
 def test_only_the_beginning_of_a_long_text_is_looked_at_and_all_of_it_counts() -> None:

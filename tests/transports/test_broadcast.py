@@ -344,6 +344,7 @@ VIEWS: dict[str, tuple[str, str, Framing]] = {
     "chat": ("openai.chat", "", SSE(ids="c1.")),
     "chat without ids": ("openai.chat", "", SSE()),
     "chat with usage": ("openai.chat", "u", NDJSON()),
+    "responses": ("openai.responses", "", SSE(ids="r1.")),
     "text": ("text", "", SSE(ids="t1.", quote=True)),
     "bytes": ("text", "", PlainText()),
 }

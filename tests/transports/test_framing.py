@@ -55,3 +55,32 @@ def test_a_write_is_bounded_and_all_of_them_joined_are_the_one_without_a_bound(
     )
     for _, taken in bounded:
         assert len(taken) == 1 or sum(len(view.encode(frame)) for frame in taken) <= limit
+
+
+class Named:
+    """A view whose frames have names, as Anthropic's and OpenAI's Responses."""
+
+    plain = False
+
+    def fold(self, record: Record) -> list[Any]:
+        return []
+
+    def encode(self, frame: Any) -> bytes:
+        return frame
+
+    def size(self, frame: Any) -> int:
+        return 1
+
+    def event(self, frame: Any) -> str | None:
+        return None if frame == b"unnamed" else "delta"
+
+
+@pytest.mark.promise("P14")
+@pytest.mark.parametrize("ids", [None, "a1."])
+def test_one_frame_with_a_name_is_the_same_bytes_alone_and_among_others(ids: str | None) -> None:
+    frames = [b"one", b"unnamed", b"three"]
+    alone = b"".join(SSE(ids=ids).encode(Named(), [frame], at, EVERYTHING)[0] for at, frame in enumerate(frames))
+    together, taken = SSE(ids=ids).encode(Named(), frames, 0, EVERYTHING)
+    assert (alone, taken) == (together, 3)
+    plain = together.replace(b"id: a1.1\n", b"").replace(b"id: a1.2\n", b"").replace(b"id: a1.3\n", b"")
+    assert plain == b"event: delta\ndata: one\n\ndata: unnamed\n\nevent: delta\ndata: three\n\n"

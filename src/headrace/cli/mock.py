@@ -84,11 +84,12 @@ def mock(  # noqa: PLR0913 - an option each
         Path | None, typer.Option(metavar="FILE", show_default=False, help="YAML rules: which request meets what.")
     ] = None,
 ) -> None:
-    """Serve a model that makes up its answers, in OpenAI's chat shape, and goes wrong as it is told.
+    """Serve a model that makes up its answers, in OpenAI's and Anthropic's shapes, and goes wrong as it is told.
 
-    The text depends on the seed and the prompt alone; x-mock-sha256 is its hash. A request can ask for itself with
-    X-Mock-Tokens, -Ttft, -Gap and -Fault, or with {"mock": {"fault": …}} in its body. GET /stats tells what happened.
-    Ctrl-C or SIGTERM stops at once. All of it is in docs/mock.md.
+    POST /v1/chat/completions, /v1/responses and /v1/messages give the same words: the text depends on the seed and the
+    prompt alone; x-mock-sha256 is its hash. A request can ask for itself with X-Mock-Tokens, -Ttft, -Gap and -Fault,
+    or with {"mock": {"fault": …}} in its body. GET /stats tells what happened. Ctrl-C or SIGTERM stops at once. All of
+    it is in docs/mock.md.
     """
     settings = Settings(
         tokens=tokens,
@@ -129,7 +130,9 @@ async def _serve(server: MockServer, sockets: list[socket.socket]) -> None:
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         await server.listen(sockets)
-        typer.echo(f"The mock listens on {server.url}\nOPENAI_BASE_URL={server.url}/v1")
+        typer.echo(
+            f"The mock listens on {server.url}\nOPENAI_BASE_URL={server.url}/v1\nANTHROPIC_BASE_URL={server.url}"
+        )
         await stopped.wait()
     finally:
         server.close()

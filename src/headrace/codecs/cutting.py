@@ -134,10 +134,10 @@ class Cutter:
         """Cut the list out if it is long."""
         name = self._name()
         self.cuts.pop(name, None)
-        if self._runs or self._size > 2 * self._run:
+        if self._runs or (self._size > 2 * self._run and any(part.strip(_SPACE) for part in self._parts)):
             self._end_run()
             self.cuts[name] = Cut(self._opening, closing, self._runs)
-        else:
+        else:  # short, or nothing but space
             self._head += self._parts
         self._head.append(closing)
         self._before, self._runs, self._parts, self._size = b"", [], [], 0

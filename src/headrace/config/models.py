@@ -16,7 +16,7 @@ from headrace.config.secret import Secret
 from headrace.config.section import Keys, Section
 from headrace.config.upstream import check_anthropic_url, check_api_key, check_base_url, check_header
 
-_OWN: Final = ("model", "api", "api_key", "base_url", "headers", "stream", "speed")
+_OWN: Final = ("model", "api_key", "base_url", "api", "headers", "stream", "speed")
 _PARAMS: Final = (*_OWN, *CallSettings.__struct_fields__)
 # LiteLLM's words for the same things, and the two levels of an entry mixed up.
 _IN_ENTRY: Final = Keys(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from headrace.dialects.anthropic_messages import AnthropicMessages
 from headrace.dialects.base import Dialect
 from headrace.dialects.native import Native
 from headrace.dialects.openai_chat import OpenAIChat
+from headrace.dialects.openai_responses import OpenAIResponses
 from headrace.dialects.text import Text
 
+ANTHROPIC_MESSAGES = AnthropicMessages()
 NATIVE = Native()
 OPENAI_CHAT = OpenAIChat()
+OPENAI_RESPONSES = OpenAIResponses()
 TEXT = Text()
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (NATIVE, OPENAI_CHAT, TEXT)}
+_ALL: tuple[Dialect, ...] = (NATIVE, OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, TEXT)
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
 BY_CODE: dict[str, Dialect] = {dialect.code: dialect for dialect in DIALECTS.values()}
 PREFIXES = tuple(dialect.prefix for dialect in DIALECTS.values() if dialect.prefix)
 

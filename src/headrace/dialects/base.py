@@ -118,6 +118,8 @@ class Dialect(Protocol):
 
 
 T = TypeVar("T")
+NEUTRAL = "native"
+"""The shape that belongs to no vendor: a part of a type that it does not know is in the upstream's own form."""
 
 
 def unsupported(field: str, why: str) -> BadRequest:

@@ -5,6 +5,7 @@ What a long body has is refused as in a short one; of several mistakes, another 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -26,13 +27,21 @@ Steps = Generator[Sequence[Message], None, T]
 _ENOUGH_METADATA = 64 * 1024
 """Characters, more than any limit has: what comes after them is refused with them."""
 
+_BATCH = 256
+"""Messages that are made in one go, 2 ms at most."""
+
 _check = msgspec.json.Decoder(Raw).decode
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _elements_of = msgspec.json.Decoder(list[Raw]).decode
 
 
+def _as_they_are(_: Any, batches: Iterator[Sequence[Message]]) -> Iterator[Sequence[Message]]:
+    """The messages of a shape that lists whole messages."""
+    return batches
+
+
 class Shape(msgspec.Struct, frozen=True):
-    """How one API shape reads a body."""
+    """How one API shape reads a body. What was decoded has its messages as `messages`."""
 
     body: Callable[[bytes | Raw], Any]
     """Decodes it."""
@@ -44,8 +53,12 @@ class Shape(msgspec.Struct, frozen=True):
     """Decodes one message."""
     run: Callable[[bytes | Raw], list[Any]]
     """Decodes a list of them."""
-    made: Callable[[int, Any], Message]
-    """The message that a decoded one is, by its index."""
+    made: Callable[[int, Any], Sequence[Message]]
+    """The messages that a decoded one is, by its index."""
+    name: str = MESSAGES
+    """The field that they are in."""
+    turns: Callable[[Any, Iterator[Sequence[Message]]], Iterator[Sequence[Message]]] = _as_they_are
+    """What the decoded body makes of them, where a turn may have several, or the body has more of them elsewhere."""
 
 
 def too_long(name: str) -> BadRequest:
@@ -60,33 +73,39 @@ def read(body: LongBody, shape: Shape, request_of: Callable[[Any, Collection[Mes
     Raises:
         BadRequest: as `Dialect.parse`.
     """
-    text = yield from _short(body, shape.fields)
-    given = body.cuts.get(MESSAGES)
+    text = yield from _short(body, shape)
+    given = body.cuts.get(shape.name)
     decoded = read_json(shape.body if given is None else shape.rest, text)
     messages: Collection[Message]
     if given is None:
-        messages = tuple(shape.made(index, message) for index, message in enumerate(decoded.messages))
+        messages = messages_of(decoded, shape)
         yield messages
     else:
         length = 0
-        for batch in _batches(given, shape):
+        for batch in shape.turns(decoded, _batches(given, shape)):
             length += len(batch)
             yield batch
-        messages = LongMessages(length, lambda: _batches(given, shape))
+        messages = LongMessages(length, lambda: shape.turns(decoded, _batches(given, shape)))
     request = request_of(decoded, messages)
     model, _ = body.sample(request.model)
     return msgspec.structs.replace(request, model=model, metadata=_metadata(body, request.metadata))
 
 
-def _short(body: LongBody, known: frozenset[str]) -> Steps[bytes]:
+def messages_of(decoded: Any, shape: Shape) -> tuple[Message, ...]:
+    """All messages of a decoded body. Raises `BadRequest`."""
+    made = list(_made(shape, 0, decoded.messages))
+    return tuple(itertools.chain.from_iterable(shape.turns(decoded, iter((made,)))))
+
+
+def _short(body: LongBody, shape: Shape) -> Steps[bytes]:
     """The JSON that is decoded in one go: without the messages if they are long, and without other long values."""
     if len(body.head) > LARGEST_STEP:
         raise too_long("")
     put_back: dict[str, Raw] = {}
     for name, cut in body.cuts.items():
-        if name == MESSAGES:
+        if name == shape.name:
             continue
-        if name in known:
+        if name in shape.fields:
             if cut.size > LARGEST_STEP:
                 raise too_long(name)
             put_back[name] = Raw(b"".join(cut.whole()))
@@ -106,11 +125,17 @@ def _batches(cut: Cut, shape: Shape) -> Iterator[list[Message]]:
         except NOT_JSON:  # once more one by one, to say in which it is
             elements = read_json(_elements_of, run)
             decoded = [
-                read_json(shape.message, element, f"{MESSAGES}[{number}]")
+                read_json(shape.message, element, f"{shape.name}[{number}]")
                 for number, element in enumerate(elements, index)
             ]
-        yield [shape.made(number, message) for number, message in enumerate(decoded, index)]
-        index += len(decoded)
+        for begin in range(0, len(decoded), _BATCH):
+            batch = decoded[begin : begin + _BATCH]
+            yield list(_made(shape, index, batch))
+            index += len(batch)
+
+
+def _made(shape: Shape, first: int, decoded: Iterable[Any]) -> Iterator[Message]:
+    return itertools.chain.from_iterable(shape.made(index, message) for index, message in enumerate(decoded, first))
 
 
 def _metadata(body: LongBody, given: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from headrace.bodies import LongBody
+from headrace.errors import BadRequest
 from headrace.messages import Media
 
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+/-]*)(?:;[^,;]*)*?;base64,", re.IGNORECASE)
@@ -44,9 +45,15 @@ def inline(media: Media, body: bytes | LongBody) -> Inline | None:
 
 
 def address(media: Media, body: bytes | LongBody) -> str:
-    """One URL that says it all: the address, or a `data:` URL; empty where there is only a file's id."""
+    """One URL that says it all: the address, or a `data:` URL; empty where there is only a file's id.
+
+    Raises:
+        BadRequest: the media type is over 1 KiB.
+    """
     if media.url or not media.data:
         return media.url
+    if isinstance(body, LongBody) and media.type in body.literals:  # after a stand-in nothing may come
+        raise BadRequest("A media type is longer than any that there is.")
     opening = f"data:{media.type or 'application/octet-stream'};base64,"
     if isinstance(body, LongBody) and media.data in body.literals:
         return body.changed(media.data, before=opening.encode())

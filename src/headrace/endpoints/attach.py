@@ -22,7 +22,9 @@ from headrace.transports.reader import Reader, start_of
 SSE_TYPE = "text/event-stream"
 NDJSON_TYPE = "application/x-ndjson"
 TEXT_TYPE = "text/plain"
-_LONGEST_SKIP = 12
+_LONGEST_NUMBER = 12
+_PAGE = 20
+_LARGEST_PAGE = 100
 _LONGEST_ECHO = 128
 _STREAM_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _REFUSED = re.compile(r"q=0(\.0*)?", re.ASCII)
@@ -79,12 +81,26 @@ def _params(request: Request, dialect: Dialect, start: StreamStart) -> str:
     return "u" if include_usage in ("1", "true") and "u" in dialect.params else ""
 
 
+def whole_number(request: Request, name: str, meaning: str) -> int:
+    """A number in the query, 0 if it is not there; `meaning` is for people. Raises `BadRequest`."""
+    text = request.query_params.get(name, "0")
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
+        raise BadRequest(f"{name} is {meaning}.", param=name)
+    return int(text)
+
+
+def page_size(text: str | None) -> int:
+    """How many things a page shall have, as in `?limit=`. Raises `BadRequest`."""
+    if text is None:
+        return _PAGE
+    if not text.isascii() or not text.isdigit() or len(text) > 3 or not 1 <= int(text) <= _LARGEST_PAGE:
+        raise BadRequest(f"limit is a whole number from 1 to {_LARGEST_PAGE}.", param="limit")
+    return int(text)
+
+
 def _skip(request: Request) -> int:
     """`?skip=`: complete data frames (text: bytes) that a client without ids has received."""
-    text = request.query_params.get("skip", "0")
-    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_SKIP:
-        raise BadRequest("skip is a whole number of frames, or of bytes for text.", param="skip")
-    return int(text)
+    return whole_number(request, "skip", "a whole number of frames, or of bytes for text")
 
 
 def position(request: Request, dialect: Dialect | None, start: StreamStart) -> tuple[Dialect, Cursor]:

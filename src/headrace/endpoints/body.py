@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
 from typing import TypeVar
 
 import anyio.lowlevel
@@ -51,13 +51,32 @@ async def read_body(request: Request, limit: int) -> bytes | LongBody:
         PayloadTooLarge: it is longer.
         BadRequest: a long one is not JSON, as far as that is looked at here: the rest is the parser's.
     """
+    return await gathered(_pieces(request, limit))
+
+
+async def gathered(pieces: AsyncIterator[bytes]) -> bytes | LongBody:
+    """A body that comes in pieces: in one, or in parts that each can be parsed in one go.
+
+    Raises:
+        BadRequest: a long one is not JSON, as far as that is looked at here, or has a value that is too long.
+    """
     begun = bytearray()
-    pieces = _pieces(request, limit)
     async for piece in pieces:
         begun += piece
         if len(begun) > LARGEST_STEP:
             return await _read_long(begun, pieces)
     return bytes(begun)
+
+
+async def stepwise(pieces: Iterable[bytes]) -> AsyncGenerator[bytes]:
+    """Pieces that are made one at a time, for `gathered`; others run between them."""
+    size = 0
+    for piece in pieces:
+        yield piece
+        size += len(piece)
+        if size >= _STEP:
+            size = 0
+            await anyio.lowlevel.checkpoint()
 
 
 async def _pieces(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -74,7 +93,7 @@ async def _pieces(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-async def _read_long(begun: bytearray, pieces: AsyncGenerator[bytes, None]) -> LongBody:
+async def _read_long(begun: bytearray, pieces: AsyncIterator[bytes]) -> LongBody:
     # What the stand-ins begin with is in no body: nobody can know it.
     reader = LongBodyReader(secrets.token_hex(16))
 

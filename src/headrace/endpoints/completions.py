@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from headrace.dialects import OPENAI_CHAT
+from headrace.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from headrace.dialects.base import Dialect
 from headrace.endpoints import attach, schemas
 from headrace.endpoints.handover import Handed
@@ -18,7 +18,10 @@ from headrace.endpoints.services import Services
 from headrace.transports.framing import SSE
 from headrace.transports.http import WholeResponse, answer_response
 
-SHAPES: tuple[tuple[str, Dialect], ...] = (("/v1/chat/completions", OPENAI_CHAT),)
+SHAPES: tuple[tuple[str, Dialect], ...] = (
+    ("/v1/chat/completions", OPENAI_CHAT),
+    ("/v1/messages", ANTHROPIC_MESSAGES),
+)
 """Path and shape; another API is one more row."""
 
 
@@ -55,7 +58,11 @@ def _add(routes: APIRouter, services: Services, path: str, dialect: Dialect) -> 
     documented: dict[str, Any] = schemas.documented(dialect.name)
     routes.add_api_route(path, create, methods=["POST"], summary=f"Create ({dialect.name})", **documented)
     routes.add_api_route(
-        path + "/{stream_id}", read, methods=["GET"], summary=f"Read again ({dialect.name})", **schemas.READ_ANSWER
+        path + "/{stream_id}",
+        read,
+        methods=["GET"],
+        summary=f"Read again ({dialect.name})",
+        **schemas.read_again(dialect.name),
     )
 
 

@@ -2,119 +2,98 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from headrace.endpoints import components_messages, components_responses
+from headrace.endpoints.components_parts import CHAT_PART, NATIVE_PART
+from headrace.endpoints.json_schema import (
+    BOOLEAN,
+    COUNT,
+    INTEGER,
+    LIMIT,
+    MODEL_NAME,
+    OBJECT,
+    STATE,
+    STREAM_ID,
+    STRING,
+    TEXTS,
+    TOKEN,
+    Schema,
+    list_of,
+    number,
+    object_of,
+    optional,
+    or_null,
+    ref,
+)
 from headrace.policy.read_token import LONGEST_TTL
 
-Schema = dict[str, Any]
-
-STRING: Final[Schema] = {"type": "string"}
-BOOLEAN: Final[Schema] = {"type": "boolean"}
-OBJECT: Final[Schema] = {"type": "object"}
-TOKEN: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
-STREAM_ID: Final[Schema] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
-STATE: Final[Schema] = {"type": "string", "enum": ["running", "finished", "failed", "cancelled"]}
-_INTEGER: Final[Schema] = {"type": "integer"}
-_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-_LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
-_TEXTS: Final[Schema] = {"type": "object", "additionalProperties": STRING}
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _MAY_BE_SILENT: Final = ("assistant", "function")
 
-
-def ref(name: str) -> Schema:
-    """A reference to one of `SCHEMAS`."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _list(items: Schema, **more: Any) -> Schema:
-    return {"type": "array", "items": items, **more}
-
-
-def _number(**limits: float) -> Schema:
-    return {"type": "number", **limits}
-
-
-def _or_null(schema: Schema) -> Schema:
-    """The same, or null; most clients write null for what they leave out."""
-    if isinstance(schema.get("type"), str):
-        return schema | {"type": [schema["type"], "null"]}
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _object(properties: Schema, *required: str, **more: Any) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(required), **more}
-
-
-def _optional(properties: Schema) -> Schema:
-    return {name: _or_null(schema) for name, schema in properties.items()}
-
-
-_PART: Final[Schema] = {
-    "description": "A piece of a message: text, or what the model server takes besides, as it is.",
-    "anyOf": [
-        _object({"type": {"const": "text"}, "text": STRING}, "type", "text"),
-        _object({"type": {"type": "string", "not": {"const": "text"}}, "text": _or_null(STRING)}, "type"),
-    ],
-}
-_CONTENT: Final[Schema] = {"description": "Text, or a list of parts.", "anyOf": [STRING, _list(ref("Part"))]}
-_FUNCTION: Final[Schema] = _object(
-    {"name": STRING} | _optional({"description": STRING, "parameters": OBJECT, "strict": BOOLEAN}), "name"
+_CONTENT: Final[Schema] = {"description": "Text, or a list of parts.", "anyOf": [STRING, list_of(ref("Part"))]}
+_FUNCTION: Final[Schema] = object_of(
+    {"name": STRING} | optional({"description": STRING, "parameters": OBJECT, "strict": BOOLEAN}), "name"
 )
-_CHAT_CALL: Final[Schema] = _object(
-    {"id": STRING, "function": _or_null(_object({"name": STRING, "arguments": STRING}, "name"))}
+_CHAT_CALL: Final[Schema] = object_of(
+    {"id": STRING, "function": or_null(object_of({"name": STRING, "arguments": STRING}, "name"))}
 )
 _CHAT_TOOL: Final[Schema] = {
     "anyOf": [
-        _object({"type": {"const": "function"}, "function": _FUNCTION}, "type", "function"),
-        _object({"type": {"type": "string", "not": {"const": "function"}}, "function": _or_null(_FUNCTION)}, "type"),
+        object_of({"type": {"const": "function"}, "function": _FUNCTION}, "type", "function"),
+        object_of({"type": {"type": "string", "not": {"const": "function"}}, "function": or_null(_FUNCTION)}, "type"),
     ]
 }
-_CHAT_MESSAGE_FIELDS: Final[Schema] = _optional(
-    {"name": STRING, "tool_calls": _list(_CHAT_CALL), "tool_call_id": STRING}
-)
+_VENDORS: Final[Schema] = {"description": "As the model's own server takes it."}
+_CHAT_MESSAGE_FIELDS: Final[Schema] = {
+    **optional({"name": STRING, "tool_calls": list_of(_CHAT_CALL), "tool_call_id": STRING, "refusal": STRING}),
+    **dict.fromkeys(("reasoning_content", "reasoning", "audio", "function_call"), _VENDORS),
+}
 _CHAT_MESSAGE: Final[Schema] = {
     "anyOf": [
-        _object(
+        object_of(
             {"role": {"enum": [role for role in _ROLES if role not in _MAY_BE_SILENT]}, "content": _CONTENT}
             | _CHAT_MESSAGE_FIELDS,
             *("role", "content"),
         ),
-        _object({"role": {"enum": list(_MAY_BE_SILENT)}, "content": _or_null(_CONTENT)} | _CHAT_MESSAGE_FIELDS, "role"),
+        object_of(
+            {"role": {"enum": list(_MAY_BE_SILENT)}, "content": or_null(_CONTENT)} | _CHAT_MESSAGE_FIELDS, "role"
+        ),
     ]
 }
-_STOPS: Final[Schema] = _list(STRING)
-_SETTINGS: Final[Schema] = _optional(
+_STOPS: Final[Schema] = list_of(STRING)
+_SETTINGS: Final[Schema] = optional(
     {
-        "temperature": _number(minimum=0),
-        "top_p": _number(minimum=0, maximum=1),
+        "temperature": number(minimum=0),
+        "top_p": number(minimum=0, maximum=1),
         "reasoning_effort": STRING,
-        "max_tokens": _LIMIT,
-        "seed": _INTEGER,
-        "n": _LIMIT,
-        "presence_penalty": _number(),
-        "frequency_penalty": _number(),
+        "max_tokens": LIMIT,
+        "seed": INTEGER,
+        "n": LIMIT,
+        "presence_penalty": number(),
+        "frequency_penalty": number(),
         "tool_choice": {"type": ["string", "object", "null"]},
         "parallel_tool_calls": BOOLEAN,
         "response_format": OBJECT,
     }
 )
-_PENALTY: Final[Schema] = _or_null(_number(minimum=-2, maximum=2))
-_CHAT_REQUEST: Final[Schema] = _object(
+_PENALTY: Final[Schema] = or_null(number(minimum=-2, maximum=2))
+_CHAT_REQUEST: Final[Schema] = object_of(
     {
-        "model": {"type": "string", "minLength": 1, "maxLength": 256},
-        "messages": _list(ref("ChatMessage"), minItems=1),
+        "model": MODEL_NAME,
+        "messages": list_of(ref("ChatMessage"), minItems=1),
         **_SETTINGS,
-        "temperature": _or_null(_number(minimum=0, maximum=2)),
+        "temperature": or_null(number(minimum=0, maximum=2)),
         "presence_penalty": _PENALTY,
         "frequency_penalty": _PENALTY,
-        **_optional(
+        **optional(
             {
                 "stream": BOOLEAN,
-                "stream_options": _object({"include_usage": _or_null(BOOLEAN)}),
-                "tools": _list(ref("ChatTool")),
-                "metadata": _TEXTS,
-                "max_completion_tokens": _LIMIT,
+                "stream_options": object_of({"include_usage": or_null(BOOLEAN)}),
+                "tools": list_of(ref("ChatTool")),
+                "metadata": TEXTS,
+                "max_completion_tokens": LIMIT,
+                "top_k": INTEGER,
                 "stop": {"anyOf": [STRING, _STOPS]},
             }
         ),
@@ -124,41 +103,42 @@ _CHAT_REQUEST: Final[Schema] = _object(
     # A key would be stored with the request, and not used.
     **{"not": {"required": ["api_key"]}},
 )
-_NATIVE_CALL: Final[Schema] = _object({"id": STRING, "name": STRING, "arguments": STRING}, "id", "name", "arguments")
-_NATIVE_MESSAGE: Final[Schema] = _object(
+_NATIVE_CALL: Final[Schema] = object_of({"id": STRING, "name": STRING, "arguments": STRING}, "id", "name", "arguments")
+_NATIVE_MESSAGE: Final[Schema] = object_of(
     {
         "role": {"enum": list(_ROLES)},
-        "content": _CONTENT,
-        "name": _or_null(STRING),
-        "tool_calls": _list(_NATIVE_CALL),
-        "call_id": _or_null(STRING),
+        "content": {"description": "Text, or a list of parts.", "anyOf": [STRING, list_of(ref("NativePart"))]},
+        "name": or_null(STRING),
+        "tool_calls": list_of(_NATIVE_CALL),
+        "call_id": or_null(STRING),
+        "is_error": {"type": "boolean", "description": "Of a tool's result: whether the tool failed."},
     },
     "role",
     additionalProperties=False,
 )
-_NATIVE_TOOL: Final[Schema] = _object(
-    {"name": STRING, "parameters": OBJECT} | _optional({"description": STRING, "strict": BOOLEAN}), "name"
+_NATIVE_TOOL: Final[Schema] = object_of(
+    {"name": STRING, "parameters": OBJECT} | optional({"description": STRING, "strict": BOOLEAN}), "name"
 )
-_NATIVE_REQUEST: Final[Schema] = _object(
+_NATIVE_REQUEST: Final[Schema] = object_of(
     {
-        "model": {"type": "string", "minLength": 1, "maxLength": 256},
-        "messages": _list(ref("NativeMessage"), minItems=1),
-        "settings": _or_null(
-            _object(
-                {**_SETTINGS, "stop": _STOPS, **_optional({"top_k": {"type": "integer", "minimum": 0}})},
+        "model": MODEL_NAME,
+        "messages": list_of(ref("NativeMessage"), minItems=1),
+        "settings": or_null(
+            object_of(
+                {**_SETTINGS, "stop": _STOPS, **optional({"top_k": {"type": "integer", "minimum": 0}})},
                 additionalProperties=False,
             )
         ),
-        "tools": _list(ref("NativeTool")),
-        "metadata": _TEXTS,
-        "stream": _or_null(BOOLEAN),
+        "tools": list_of(ref("NativeTool")),
+        "metadata": TEXTS,
+        "stream": or_null(BOOLEAN),
     },
     *("model", "messages"),
     additionalProperties=False,
 )
-_ERROR: Final[Schema] = _object(
+_ERROR: Final[Schema] = object_of(
     {
-        "error": _object(
+        "error": object_of(
             {
                 "code": STRING,
                 "message": {"type": "string", "description": "What happened and what to do about it."},
@@ -172,14 +152,14 @@ _ERROR: Final[Schema] = _object(
     },
     "error",
 )
-_CHAT_COMPLETION: Final[Schema] = _object(
+_CHAT_COMPLETION: Final[Schema] = object_of(
     {
         "id": {"type": "string", "pattern": "^chatcmpl-[0-9a-f]{32}$"},
         "object": {"const": "chat.completion"},
-        "created": _INTEGER,
+        "created": INTEGER,
         "model": STRING,
-        "choices": _list(
-            _object({"index": _COUNT, "message": OBJECT, "finish_reason": _or_null(STRING)}, "index", "message")
+        "choices": list_of(
+            object_of({"index": COUNT, "message": OBJECT, "finish_reason": or_null(STRING)}, "index", "message")
         ),
         "usage": OBJECT,
     },
@@ -190,64 +170,82 @@ _ROW_FIELDS: Final[Schema] = {
     "state": STATE,
     "model": STRING,
     "dialect": STRING,
-    "created_ms": _COUNT,
-    "ended_ms": _or_null(_COUNT),
-    "position": _COUNT,
-    "bytes": _COUNT,
-    "readers": _COUNT,
-    "metadata": _TEXTS,
+    "created_ms": COUNT,
+    "ended_ms": or_null(COUNT),
+    "position": COUNT,
+    "bytes": COUNT,
+    "readers": COUNT,
+    "metadata": TEXTS,
 }
 _STREAM_FIELDS: Final[Schema] = _ROW_FIELDS | {
-    "created": _COUNT,
+    "created": COUNT,
     "text": {"type": "string", "description": "The first choice's so far."},
-    "choices": _list(OBJECT),
-    "usage": _or_null(OBJECT),
+    "choices": list_of(OBJECT),
+    "usage": or_null(OBJECT),
     "finish_reason": STRING,
     "error": OBJECT,
     "cancelled_by": STRING,
 }
-_MODEL: Final[Schema] = _object(
-    {"id": STRING, "object": {"const": "model"}, "created": _COUNT, "owned_by": STRING},
-    *("id", "object", "created", "owned_by"),
-)
+_MODEL_FIELDS: Final[Schema] = {
+    "id": STRING,
+    "object": {"const": "model"},
+    "created": COUNT,
+    "owned_by": STRING,
+    "type": {"const": "model"},
+    "display_name": STRING,
+    "created_at": {"type": "string", "format": "date-time"},
+    "lifecycle": {"const": "active"},
+}
+_MODEL_LIST_FIELDS: Final[Schema] = {
+    "object": {"const": "list"},
+    "data": list_of(ref("Model")),
+    "first_id": or_null(STRING),
+    "last_id": or_null(STRING),
+    "has_more": {"const": False},
+}
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Error": _ERROR,
-    "Part": _PART,
+    "Part": CHAT_PART,
     "ChatMessage": _CHAT_MESSAGE,
     "ChatTool": _CHAT_TOOL,
     "ChatRequest": _CHAT_REQUEST,
     "ChatCompletion": _CHAT_COMPLETION,
+    "NativePart": NATIVE_PART,
     "NativeMessage": _NATIVE_MESSAGE,
     "NativeTool": _NATIVE_TOOL,
     "NativeRequest": _NATIVE_REQUEST,
-    "StreamRow": _object(_ROW_FIELDS, *_ROW_FIELDS),
-    "Stream": _object(_STREAM_FIELDS, *_ROW_FIELDS, "created", "text", "choices", "usage"),
-    "StreamList": _object(
-        {"data": _list(ref("StreamRow")), "has_more": BOOLEAN, "next": _or_null(STREAM_ID)},
+    "StreamRow": object_of(_ROW_FIELDS, *_ROW_FIELDS),
+    "Stream": object_of(_STREAM_FIELDS, *_ROW_FIELDS, "created", "text", "choices", "usage"),
+    "StreamList": object_of(
+        {"data": list_of(ref("StreamRow")), "has_more": BOOLEAN, "next": or_null(STREAM_ID)},
         *("data", "has_more", "next"),
     ),
-    "StreamCreated": _object(
+    "StreamCreated": object_of(
         {"id": STREAM_ID, "state": STATE, "model": STRING, "location": STRING}, "id", "state", "model", "location"
     ),
-    "StillRunning": _object({"id": STRING, "state": {"const": "running"}}, "id", "state"),
-    "CancelByKey": _object(
+    "StillRunning": object_of({"id": STRING, "state": {"const": "running"}}, "id", "state"),
+    "CancelByKey": object_of(
         {
             "idempotency_key": TOKEN,
-            "route": {"enum": ["/v1/streams", "/v1/chat/completions", "/stream", None]},
+            "route": {
+                "enum": ["/v1/streams", "/v1/chat/completions", "/v1/messages", "/v1/responses", "/stream", None]
+            },
         },
         "idempotency_key",
         additionalProperties=False,
     ),
-    "ReadTokenRequest": _object(
+    "ReadTokenRequest": object_of(
         {"mode": {"const": "read"}, "ttl_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_TTL}},
         additionalProperties=False,
     ),
-    "ReadToken": _object(
-        {"token": STRING, "mode": {"const": "read"}, "expires_at": _INTEGER, "url": STRING},
+    "ReadToken": object_of(
+        {"token": STRING, "mode": {"const": "read"}, "expires_at": INTEGER, "url": STRING},
         *("token", "mode", "expires_at", "url"),
     ),
-    "Model": _MODEL,
-    "ModelList": _object({"object": {"const": "list"}, "data": _list(ref("Model"))}, "object", "data"),
-    "Health": _object({"status": STRING}, "status"),
+    "Model": object_of(_MODEL_FIELDS, *_MODEL_FIELDS, description="What OpenAI and what Anthropic say of a model."),
+    "ModelList": object_of(_MODEL_LIST_FIELDS, *_MODEL_LIST_FIELDS),
+    "Health": object_of({"status": STRING}, "status"),
+    **components_messages.SCHEMAS,
+    **components_responses.SCHEMAS,
 }

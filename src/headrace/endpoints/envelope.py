@@ -8,6 +8,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace.dialects import ANTHROPIC_MESSAGES
 from headrace.endpoints.handover import STARTED
 from headrace.endpoints.intake import dialect_of
 from headrace.errors import HeadraceError
@@ -15,6 +16,8 @@ from headrace.policy.auth import checked_token
 from headrace.transports.http import error_response
 
 HEADER = "X-Request-Id"
+ANTHROPICS_HEADER = "Request-Id"
+"""The same, where Anthropic's clients look for it."""
 
 
 class Envelope:
@@ -40,7 +43,10 @@ class Envelope:
 
         async def addressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                if dialect_of(scope["path"]) is ANTHROPIC_MESSAGES:
+                    headers[ANTHROPICS_HEADER] = request_id
                 self._responded(message["status"])
                 scope[STARTED] = True
             await send(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,14 +11,17 @@ from starlette.responses import Response
 from headrace.bodies import LongBody
 from headrace.codecs import NOT_JSON
 from headrace.config import Disconnect
-from headrace.dialects import NATIVE, OPENAI_CHAT
+from headrace.dialects import ANTHROPIC_MESSAGES, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES
 from headrace.dialects.base import Dialect, invalid_json
+from headrace.dialects.long import Steps
 from headrace.endpoints.body import in_steps, read_body
+from headrace.endpoints.conversation import Conversations
 from headrace.endpoints.handover import Handed
+from headrace.endpoints.passed_on import headers_upstream
 from headrace.endpoints.services import Services
 from headrace.engine.engine import Started
 from headrace.engine.idempotency import IdempotencyKey, claim_name, digest_of_long
-from headrace.engine.order import Order
+from headrace.engine.order import Order, Route
 from headrace.errors import BadRequest, NotFound
 from headrace.messages import Request as Asked
 from headrace.policy import disconnect
@@ -26,8 +31,16 @@ from headrace.transports.framing import SSE
 from headrace.transports.http import AnswerResponse, StreamResponse
 from headrace.transports.reader import Reader, start_of
 
-LOCATIONS = {NATIVE.name: "/v1/streams/", OPENAI_CHAT.name: "/v1/chat/completions/"}
+LOCATIONS = {
+    NATIVE.name: "/v1/streams/",
+    OPENAI_CHAT.name: "/v1/chat/completions/",
+    ANTHROPIC_MESSAGES.name: "/v1/messages/",
+    OPENAI_RESPONSES.name: "/v1/responses/",
+}
 """Where a stream of each creating shape is read again."""
+
+_SHAPES = (("/v1/messages", ANTHROPIC_MESSAGES), ("/v1/responses", OPENAI_RESPONSES))
+_OPENAI = ("/v1/chat/", "/v1/models")
 
 _LONGEST_MODEL = 256
 """Characters of a model's name: every chunk repeats it, and where a wildcard is served any name is taken."""
@@ -35,9 +48,24 @@ _LARGEST_METADATA = 16 * 1024
 """Characters of all names and values: lists repeat them. OpenAI takes 16 pairs of 64 and 512."""
 
 
+class Reading(Protocol):
+    """How the bodies of one route are read; a `Dialect` is one."""
+
+    def parse(self, body: bytes) -> Asked:
+        """See `Dialect.parse`."""
+        ...
+
+    def parse_long(self, body: LongBody) -> Steps[Asked]:
+        """See `Dialect.parse_long`."""
+        ...
+
+
 def dialect_of(path: str) -> Dialect:
     """The shape whose errors a path answers with."""
-    return OPENAI_CHAT if path.startswith(("/v1/chat/", "/v1/models")) else NATIVE
+    for begin, dialect in _SHAPES:
+        if path == begin or path.startswith(begin + "/"):
+            return dialect
+    return OPENAI_CHAT if path.startswith(_OPENAI) else NATIVE
 
 
 class Intake:
@@ -48,44 +76,48 @@ class Intake:
         self._services = services
         self._dialect = dialect
         self._default = default_policy
+        self._conversations = Conversations(services)
 
     async def read(self, request: Request) -> Asked:
         """The request in the body. Raises `BadRequest`."""
-        body = await read_body(request, self._services.config.max_request_bytes)
-        if isinstance(body, bytes):
-            return self._dialect.parse(body)
-        estimate = PromptEstimate()
-        asked = await in_steps(self._dialect.parse_long(body), lambda messages: estimate.add(messages, body))
-        estimate.add_tools(asked.tools)
-        return msgspec.structs.replace(asked, input_tokens=estimate.tokens)
+        asked = await parsed(await read_body(request, self._services.config.max_request_bytes), self._dialect)
+        own = headers_upstream(self._dialect, request.headers)
+        return msgspec.structs.replace(asked, headers=own) if own else asked
+
+    async def _continued(self, asked: Asked, previous: str, owner: str) -> Asked:
+        """A request with what was said before it; the store and the answer have it as it came."""
+        body = await self._conversations.continued(asked, previous, owner)
+        whole = await parsed(body, self._dialect)
+        as_sent = asked.body.body if isinstance(asked.body, LongBody) else asked.body
+        return msgspec.structs.replace(whole, echo=asked.echo, as_sent=as_sent)
 
     async def start(self, request: Request, asked: Asked, *, read: bool = True) -> Started:
         """Make, or join, the stream of a request; nothing was sent upstream when this raises (P25).
 
         `read` is False where the caller takes only the stream's id.
         """
-        headers = request.headers
-        _check_sizes(asked)
-        route = self._services.router.route(asked.model)
-        if route is None:
-            raise NotFound(
-                f"The model {asked.model!r} is not served here; GET /v1/models lists what is.",
-                code="model_not_found",
-                param="model",
-            )
-        route.provider.check(asked)
+        route = route_of(asked, self._services)
         owner: str = request.scope["headrace.owner"]
         key = await _idempotency_key(request, owner, asked.body)
-        model = self._services.model(asked.model)
-        default = self._default or disconnect.shape_default(stream=asked.stream, has_key=key is not None)
-        policy = disconnect.decide(
-            headers.get(disconnect.HEADER), model.on_disconnect if model is not None else None, default
-        )
+        if asked.previous is not None:
+            asked = await self._continued(asked, asked.previous, owner)
+        route.provider.check(asked)
+        policy = self._policy(request, asked, has_key=key is not None)
         if not read:
             policy = disconnect.unread(policy)
         request_id: str | None = request.scope.get("headrace.request_id")
         order = Order(request=asked, owner=owner, policy=policy, route=route, key=key, request_id=request_id)
         return await self._services.engine.start(order)
+
+    def _policy(self, request: Request, asked: Asked, *, has_key: bool) -> Disconnect:
+        """What the last reader's leaving will mean (P8)."""
+        default = self._default or disconnect.shape_default(
+            stream=asked.stream, has_key=has_key, background=asked.background
+        )
+        model = self._services.model(asked.model)
+        return disconnect.decide(
+            request.headers.get(disconnect.HEADER), model.on_disconnect if model is not None else None, default
+        )
 
     def respond(self, request: Request, asked: Asked, started: Started) -> Response:
         """The shape's own answer: a stream if it was asked for, otherwise one body at the end."""
@@ -104,7 +136,7 @@ class Intake:
             SSE(ids=cursor.prefix if wants_ids else None, heartbeat=self._dialect.heartbeat),
             self._services.heartbeats,
             headers=headers,
-            hold=self._services.config.header_hold,
+            hold=None if asked.background else self._services.config.header_hold,
         )
         return Handed(stream)
 
@@ -118,6 +150,34 @@ def stream_headers(dialect: Dialect, started: Started) -> dict[str, str]:
     if started.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
+
+
+async def parsed(body: bytes | LongBody, shape: Reading) -> Asked:
+    """The request in a body, which is read in steps if it is long. Raises `BadRequest`."""
+    if isinstance(body, bytes):
+        return shape.parse(body)
+    estimate = PromptEstimate()
+    asked = await in_steps(shape.parse_long(body), lambda messages: estimate.add(messages, body))
+    estimate.add_tools(asked.tools)
+    return msgspec.structs.replace(asked, input_tokens=estimate.tokens)
+
+
+def route_of(asked: Asked, services: Services) -> Route:
+    """Where a request goes.
+
+    Raises:
+        BadRequest: what is kept beside its body is too large.
+        NotFound: its model is not served.
+    """
+    _check_sizes(asked)
+    route = services.router.route(asked.model)
+    if route is None:
+        raise NotFound(
+            f"The model {asked.model!r} is not served here; GET /v1/models lists what is.",
+            code="model_not_found",
+            param="model",
+        )
+    return route
 
 
 def _check_sizes(asked: Asked) -> None:

@@ -1,4 +1,4 @@
-"""`GET /v1/models`, in OpenAI's form: what this server answers for."""
+"""`GET /v1/models`, in a form that OpenAI's and Anthropic's clients both read: what this server answers for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from headrace.endpoints import schemas
 from headrace.endpoints.services import Services
 from headrace.errors import NotFound
 
+_UNKNOWN_TIME = "1970-01-01T00:00:00Z"
+"""What Anthropic says of a model whose release is not known; `created` is 0 then."""
+
 
 def router(services: Services) -> APIRouter:
     """The list and one model; a wildcard's models cannot be listed but can be asked for."""
@@ -17,7 +20,10 @@ def router(services: Services) -> APIRouter:
 
     async def models() -> Response:
         entries = [_entry(entry) for entry in services.config.models if not entry.name.endswith("*")]
-        return JSONResponse({"object": "list", "data": entries})
+        ids = [entry["id"] for entry in entries] or [None]
+        return JSONResponse(
+            {"object": "list", "data": entries, "first_id": ids[0], "last_id": ids[-1], "has_more": False}
+        )
 
     async def model(name: str) -> Response:
         entry = services.model(name)
@@ -31,4 +37,6 @@ def router(services: Services) -> APIRouter:
 
 
 def _entry(entry: Model) -> dict[str, object]:
-    return {"id": entry.name, "object": "model", "created": 0, "owned_by": entry.provider}
+    of_openai = {"object": "model", "created": 0, "owned_by": entry.provider}
+    of_anthropic = {"type": "model", "display_name": entry.name, "created_at": _UNKNOWN_TIME, "lifecycle": "active"}
+    return {"id": entry.name, **of_openai, **of_anthropic}

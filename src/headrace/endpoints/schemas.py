@@ -6,10 +6,18 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from headrace.endpoints.components import BOOLEAN, STATE, STREAM_ID, TOKEN, Schema, ref
+from headrace.dialects import DIALECTS
+from headrace.endpoints.json_schema import BOOLEAN, STATE, STREAM_ID, STRING, TOKEN, Schema, ref
 from headrace.events import RENDER_VERSION
 
-_BODIES: Final = {"openai.chat": "ChatRequest", "native": "NativeRequest"}
+_BODIES: Final = {
+    "openai.chat": "ChatRequest",
+    "anthropic.messages": "AnthropicRequest",
+    "openai.responses": "ResponseRequest",
+    "native": "NativeRequest",
+}
+_ANSWERS: Final = {"openai.chat": "ChatCompletion", "anthropic.messages": "AnthropicMessage"}
+_ERRORS: Final = {"anthropic.messages": "AnthropicError"}
 _SSE, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 _REFUSALS: Final = {
     "400": "The request is wrong; `param` names the field.",
@@ -48,6 +56,12 @@ _SAME_STREAM: Final[dict[str, Schema]] = {
     "cancel": _THIS_ID | {"operationId": "cancel_v1_streams__stream_id__cancel_post"},
     "delete": _THIS_ID | {"operationId": "delete_v1_streams__stream_id__delete"},
 }
+_SAME_RESPONSE: Final[dict[str, Schema]] = {
+    "read": _THIS_ID | {"operationId": "read_v1_responses__stream_id__get"},
+    "input_items": _THIS_ID | {"operationId": "input_items_v1_responses__stream_id__input_items_get"},
+    "cancel": _THIS_ID | {"operationId": "cancel_v1_responses__stream_id__cancel_post"},
+    "delete": _THIS_ID | {"operationId": "delete_v1_responses__stream_id__delete"},
+}
 
 
 def _reply(
@@ -65,13 +79,18 @@ def _reply(
 
 
 def _operation(
-    replies: dict[str, dict[str, Any]], *refusals: str, body: str | None = None, parameters: tuple[Schema, ...] = ()
+    replies: dict[str, dict[str, Any]],
+    *refusals: str,
+    body: str | None = None,
+    needed: bool = True,
+    parameters: tuple[Schema, ...] = (),
+    error: str = "Error",
 ) -> dict[str, Any]:
     """Arguments of `add_api_route`."""
     extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
     if body is not None:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(body)}}}
-    content = {"application/json": {"schema": ref("Error")}}
+        extra["requestBody"] = {"required": needed, "content": {"application/json": {"schema": ref(body)}}}
+    content = {"application/json": {"schema": ref(error)}}
     errors: dict[str, dict[str, Any]] = {
         status: {"description": _REFUSALS[status], "content": content} for status in ("400", "401", "403", *refusals)
     }
@@ -100,8 +119,27 @@ _CREATING: Final = (
         "cancel, continue or grace=SECONDS: what the last reader's leaving means.",
     ),
 )
+_OWN_HEADERS: Final[dict[str, tuple[Schema, ...]]] = {
+    "anthropic.messages": (
+        _header(
+            "anthropic-version",
+            {"type": "string", "format": "date"},
+            "Goes on to a model server of Anthropic's shape.",
+        ),
+        _header(
+            "anthropic-beta",
+            {"type": "string", "pattern": "^([A-Za-z0-9._:-]{1,128}(,[A-Za-z0-9._:-]{1,128})*)?$"},
+            "Names with commas between them, which go on likewise.",
+        ),
+    )
+}
 _CREATED: Final = {
     "openai.chat": {"200": _reply("The answer.", "ChatCompletion", _SSE, headers=_OF_A_NEW_STREAM)},
+    "anthropic.messages": {"200": _reply("The answer.", "AnthropicMessage", _SSE, headers=_OF_A_NEW_STREAM)},
+    "openai.responses": {
+        "200": _reply("The answer; in the background its state.", "Response", _SSE, headers=_OF_A_NEW_STREAM)
+        | {"links": _SAME_RESPONSE}
+    },
     "native": {
         "201": _reply("The stream has begun.", "StreamCreated", headers=_OF_A_NEW_STREAM) | {"links": _SAME_STREAM},
         "200": _reply(
@@ -113,11 +151,18 @@ _CREATED: Final = {
 
 def documented(dialect: str) -> dict[str, Any]:
     """Arguments of `add_api_route` for a POST that makes a stream."""
-    return _operation(_CREATED[dialect], *_ASKING, body=_BODIES[dialect], parameters=_CREATING)
+    return _operation(
+        _CREATED[dialect],
+        *_ASKING,
+        body=_BODIES[dialect],
+        parameters=_CREATING + _OWN_HEADERS.get(dialect, ()),
+        error=_ERRORS.get(dialect, "Error"),
+    )
 
 
-_FORMAT = _query("format", {"type": "string", "enum": ["native", "openai.chat", "text"]}, "The view.")
-_CURSOR = rf"(n{RENDER_VERSION}|c{RENDER_VERSION}u?|t{RENDER_VERSION})\.(0|[1-9][0-9]{{0,11}})"
+_POSITION: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 10**12 - 1}
+_FORMAT = _query("format", {"type": "string", "enum": list(DIALECTS)}, "The view.")
+_CURSOR = rf"(c{RENDER_VERSION}u?|[anrt]{RENDER_VERSION})\.(0|[1-9][0-9]{{0,11}})"
 
 
 def _last_event_id(pattern: str) -> Schema:
@@ -136,14 +181,57 @@ LIST: Final = _operation(
     ),
 )
 READ: Final = _operation({"200": _reply("State, text so far, usage and position.", "Stream")}, "404")
-READ_ANSWER: Final = _operation(
+COUNT_TOKENS: Final = _operation(
+    {"200": _reply("The model server's count, or an estimate.", "AnthropicCount")},
+    *("404", "413", "415", "429", "500", "502", "503", "504"),
+    body="AnthropicCountRequest",
+    parameters=_OWN_HEADERS["anthropic.messages"],
+    error="AnthropicError",
+)
+
+
+def read_again(dialect: str) -> dict[str, Any]:
+    """Arguments of `add_api_route` for a GET of an answer that is there when its stream has ended."""
+    answer = "The answer, or with `Accept: text/event-stream` the stream."
+    return _operation(
+        {
+            "200": _reply(answer, _ANSWERS[dialect], _SSE, headers=_OF_A_STREAM),
+            "202": _reply("It still runs.", "StillRunning", headers=_OF_A_STREAM | {"Retry-After": _RETRY_AFTER}),
+            "204": _NOTHING_MORE,
+        },
+        *_READING,
+        error=_ERRORS.get(dialect, "Error"),
+    )
+
+
+READ_RESPONSE: Final = _operation(
     {
-        "200": _reply("The answer, or with `Accept: text/event-stream` the stream.", "ChatCompletion", _SSE)
+        "200": _reply("It, in whatever state, or with `stream=true` its frames.", "Response", _SSE)
         | {"headers": _OF_A_STREAM},
-        "202": _reply("It still runs.", "StillRunning", headers=_OF_A_STREAM | {"Retry-After": _RETRY_AFTER}),
         "204": _NOTHING_MORE,
     },
-    *_READING,
+    *("404", "503"),
+    parameters=(
+        _query("stream", BOOLEAN, "The frames, not the object."),
+        _query("starting_after", _POSITION, "The sequence number of the last frame that was received."),
+    ),
+)
+CANCEL_RESPONSE: Final = _operation(
+    {
+        "200": _reply("It has ended.", "Response", headers=_OF_A_STREAM),
+        "202": _reply("Its node has not confirmed yet.", "Response", headers=_OF_A_STREAM),
+    },
+    *("404", "415"),
+)
+DELETE_RESPONSE: Final = _operation({"200": _reply("It is gone.", "ResponseDeleted")}, "404")
+INPUT_ITEMS: Final = _operation(
+    {"200": _reply("A page of what the request said.", "ResponseItemList")},
+    *("404",),
+    parameters=(
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 100}, "Items a page."),
+        _query("order", {"type": "string", "enum": ["asc", "desc"]}, "As they were said, or the last one first."),
+        _query("after", STRING, "`last_id` of the page before."),
+    ),
 )
 DELETE: Final = _operation({"204": _reply("It is gone.")}, "404")
 STOP: Final = _operation(
@@ -162,7 +250,7 @@ STOP_BY_KEY: Final = _operation(
     body="CancelByKey",
 )
 TOKEN_FOR_READING: Final = _operation(
-    {"200": _reply("The token.", "ReadToken")}, *("404", "413", "415"), body="ReadTokenRequest"
+    {"200": _reply("The token.", "ReadToken")}, *("404", "413", "415"), body="ReadTokenRequest", needed=False
 )
 EVENTS: Final = _operation(
     {"200": _reply("The stream.", None, _SSE, _NDJSON, _TEXT, headers=_OF_A_STREAM), "204": _NOTHING_MORE},
@@ -172,7 +260,7 @@ EVENTS: Final = _operation(
         _last_event_id(_CURSOR),
         _query(
             "skip",
-            {"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
+            _POSITION,
             "Frames (text: bytes) already received, without ids.",
         ),
         _query("include_usage", BOOLEAN, "The usage chunk of openai.chat."),

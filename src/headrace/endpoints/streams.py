@@ -13,7 +13,7 @@ from starlette.responses import Response
 from headrace.dialects import NATIVE
 from headrace.dialects.base import check_utf8, read_json
 from headrace.dialects.native import answer_object
-from headrace.endpoints import attach, prompt, schemas
+from headrace.endpoints import attach, prompt, responses, schemas
 from headrace.endpoints.body import check_media_type, has_body, read_body
 from headrace.endpoints.completions import SHAPES
 from headrace.endpoints.handover import Handed
@@ -30,9 +30,7 @@ from headrace.transports.reader import Reader, start_of
 
 PATH = "/v1/streams"
 _STATES = get_args(StreamState)
-_PAGE = 20
-_LARGEST_PAGE = 100
-ROUTES = (PATH, *(path for path, _ in SHAPES), prompt.PATH)
+ROUTES = (PATH, *(path for path, _ in SHAPES), responses.PATH, prompt.PATH)
 """Where streams are made: an idempotency key belongs to one of them."""
 
 
@@ -81,7 +79,7 @@ class Streams:
         state = query.get("state")
         if state is not None and state not in _STATES:
             raise BadRequest(f"state is one of {', '.join(_STATES)}.", param="state")
-        limit = _limit(query.get("limit"))
+        limit = attach.page_size(query.get("limit"))
         before = query.get("before")
         after_page = None if before is None else attach.stream_of(before, "before")
         try:
@@ -165,15 +163,6 @@ class Streams:
         """Remove a stream; a running one is stopped first."""
         await self._engine.delete(attach.stream_of(stream_id), _owner(request))
         return Response(status_code=204)
-
-
-def _limit(text: str | None) -> int:
-    """The page size in `?limit=`. Raises `BadRequest`."""
-    if text is None:
-        return _PAGE
-    if not text.isascii() or not text.isdigit() or len(text) > 3 or not 1 <= int(text) <= _LARGEST_PAGE:
-        raise BadRequest(f"limit is a whole number from 1 to {_LARGEST_PAGE}.", param="limit")
-    return int(text)
 
 
 def router(services: Services) -> APIRouter:

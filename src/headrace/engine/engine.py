@@ -12,6 +12,7 @@ import anyio.abc
 import anyio.lowlevel
 import msgspec
 
+from headrace.bodies import Body
 from headrace.config import Config
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
@@ -25,9 +26,10 @@ from headrace.engine.patience import wait_within
 from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter
-from headrace.engine.subscription import Subscription
+from headrace.engine.subscription import BATCH, Subscription
+from headrace.engine.unstored import Unstored
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
-from headrace.events import Answer, Cancelled, Failed, Record, StreamStart
+from headrace.events import Answer, Cancelled, Failed, Record, StepStart, StreamStart
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
 from headrace.transforms.estimate import input_tokens_of
 
@@ -42,6 +44,9 @@ under the 30 s after which Kubernetes kills (P11)."""
 
 TIDYING = 1.0
 """Seconds until the store is asked again whether there is something to tidy."""
+
+SWEEPING = 1.0
+"""Seconds between two looks at the streams that are not to be stored."""
 
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
@@ -78,6 +83,7 @@ class Engine:
         self._running = RunningStreams(config.max_running_per_key)
         self._readers = Readers(config.max_readers_per_stream)
         self._claims = Claims(store)
+        self._unstored = Unstored(store, self._claims, self._readers, clock)
         self._observer = Observers(observers)
         self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
         self._draining = False
@@ -86,18 +92,23 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """The engine's life: all tasks run inside, and every stream has its terminal record when it ends."""
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            tasks.start_soon(self._store.run)
-            tasks.start_soon(self._serve_cancellations)
-            tasks.start_soon(self._renew_leases)
-            tasks.start_soon(self._watch_deadlines)
-            tasks.start_soon(self._tidy)
-            try:
-                yield
-            finally:
-                self._tasks = None
-                tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._store.run)
+                tasks.start_soon(self._serve_cancellations)
+                tasks.start_soon(self._renew_leases)
+                tasks.start_soon(self._watch_deadlines)
+                tasks.start_soon(self._tidy)
+                tasks.start_soon(self._sweep)
+                try:
+                    yield
+                finally:
+                    self._tasks = None
+                    tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._unstored.clear()
 
     @property
     def accepting(self) -> bool:
@@ -192,6 +203,8 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._store.delete(stream_id)
             raise
+        if not request.stored:
+            self._unstored.add(stream_id, order.policy, order.key)
         return relay
 
     async def _run(self, relay: Relay, order: Order) -> None:
@@ -207,6 +220,7 @@ class Engine:
                 if order.key is not None:
                     await self._settle(relay, order.key)
                 await self._reporter.tell(relay, order.request_id)
+            self._unstored.ended(relay.id)
 
     async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
         """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
@@ -225,6 +239,7 @@ class Engine:
             self._readers.leave(stream_id)
             if relay is not None:
                 relay.detach(subscription)
+            self._unstored.left(stream_id)
 
         def resumed() -> None:
             if relay is not None and relay.terminal is None:
@@ -282,6 +297,17 @@ class Engine:
         if not isinstance(start, StreamStart):
             raise NotFound(f"There is no stream {stream_id}.")
         return start
+
+    async def beginning(self, stream_id: str) -> Record | None:
+        """The record in which the first model server began to answer; None where none has."""
+        for record in await self._store.read(stream_id, -1, BATCH):
+            if any(isinstance(event, StepStart) for event in record.events):
+                return record
+        return None
+
+    async def request(self, stream_id: str) -> Body:
+        """The request as its caller sent it; empty for a stream that is not to be stored."""
+        return await self._store.request(stream_id)
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
@@ -372,6 +398,12 @@ class Engine:
                     relay.fail(error)
                 except HeadraceError as error:
                     log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)
+
+    async def _sweep(self) -> None:
+        """One look at all streams that are not to be stored."""
+        while True:
+            await self._clock.sleep(SWEEPING)
+            await self._unstored.sweep()
 
     async def _tidy(self) -> None:
         """Let the store do what can wait, a piece at a time: everybody else has a turn between two."""

@@ -1,7 +1,8 @@
 """A model server that answers as fast, as slowly and as badly as it is told: for tests, demonstrations and load.
 
-It speaks OpenAI chat completions. `faults` is the list of what can go wrong, `server` the thing that listens, and
-docs/mock.md the description for people. Nothing of Headrace but the command `headrace mock` uses it.
+It speaks OpenAI chat completions, OpenAI Responses and Anthropic Messages, each by a module of `shapes`. `faults` is
+the list of what can go wrong, `server` the thing that listens, and docs/mock.md the description for people. Nothing of
+Headrace but the command `headrace mock` uses it.
 """
 
 from headrace.mock.answer import answer_text

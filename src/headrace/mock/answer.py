@@ -1,17 +1,15 @@
-"""Answers: text that only the seed, the prompt and the number of words decide, as chat completion chunks or as one."""
+"""Answers: text that only the seed, the prompt and the number of words decide, whatever the shape that says it."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from headrace.mock.asked import Asked
+from headrace.mock.question import Question
 from headrace.mock.settings import Settings
-from headrace.mock.steps import End, Frame, Pause, Step, Steps
 
 _VOCABULARY: Final = (
     "the a of and in to on by at for with from over under through after before between water river stream light stone "
@@ -27,7 +25,6 @@ _PLAIN: Final = _VOCABULARY.split()
 _WIDE: Final = ("café", "naïve", "Zürich", "水", "川の", "río", "🌊", "déjà")
 _WIDE_EVERY: Final = 8
 _FRAGMENT: Final = 12
-_encode = msgspec.json.encode
 
 
 def _words(seed: int, prompt: str, count: int) -> list[str]:
@@ -49,156 +46,103 @@ def answer_text(seed: int, prompt: str, tokens: int) -> str:
     return "".join(_words(seed, prompt, tokens))
 
 
-class Answer:
-    """One answer, before anything goes wrong with it."""
+class Call(msgspec.Struct, frozen=True):
+    """One tool call."""
 
-    def __init__(self, asked: Asked, settings: Settings, number: int) -> None:
-        """`number` counts requests; it is in the id."""
-        self._asked = asked
-        self._settings = settings
-        limit = asked.max_tokens or settings.tokens
-        self._cut_short = limit < settings.tokens
-        self._content = _words(settings.seed, asked.prompt, min(limit, settings.tokens))
-        self._reasoning = _words(settings.seed, asked.prompt + "\0reasoning", settings.reasoning)
-        self._calls = [self._call(index) for index in range(settings.tool_calls)]
-        self.text = "".join(self._content)
-        self.sha256 = hashlib.sha256(self.text.encode()).hexdigest()
-        self._top: dict[str, Any] = {
-            "id": f"chatcmpl-mock-{number}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": asked.model,
-            # Survives proxies, which the headers do not.
-            "system_fingerprint": f"fp_{self.sha256[:16]}",
-        }
-
-    def steps(self) -> Steps:
-        """The body of a stream."""
-        settings = self._settings
-        if settings.ttft:
-            yield Pause(settings.ttft)
-        yield self._frame({"role": "assistant", "content": ""}, "opening")
-        yield from self._stamps() if settings.stamp else self._paced(self._deltas())
-        yield Frame(self._chunk([{"index": 0, "delta": {}, "finish_reason": self._finish}]), part="finish")
-        if self._sends_usage:
-            yield Frame(self._chunk([], usage=self._usage), part="finish")
-        yield Frame(b"data: [DONE]\n\n", part="done")
-        yield End()
-
-    def whole(self) -> Steps:
-        """The body of an answer that is not streamed; it comes when the last token of a stream would."""
-        pauses = (step.seconds for step in self.steps() if isinstance(step, Pause))
-        seconds = sum(pauses)
-        if seconds:
-            yield Pause(seconds)
-        yield Frame(self.body, self._tokens)
-        yield End()
+    index: int
+    name: str
+    arguments: str
 
     @property
-    def body(self) -> bytes:
-        """The answer as one JSON value."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": None}
-        if self._reasoning:
-            message["reasoning_content"] = "".join(self._reasoning)
-        if self._calls:
-            message["tool_calls"] = self._calls
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
-        value = {**self._top, "object": "chat.completion", "choices": [choice]}
-        return _encode({**value, "usage": self._usage} if self._settings.usage is not False else value)
+    def digest(self) -> str:
+        """For an id that is the same for the same call, and another for each of one answer."""
+        return f"{self.index}_{hashlib.sha256(self.arguments.encode()).hexdigest()[:12]}"
 
     @property
-    def _finish(self) -> str:
-        return "length" if self._cut_short else "tool_calls" if self._calls else "stop"
+    def fragments(self) -> list[str]:
+        """The arguments in pieces, of which each is a token."""
+        return [self.arguments[start : start + _FRAGMENT] for start in range(0, len(self.arguments), _FRAGMENT)]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Counted tokens."""
+
+    input: int
+    output: int
+    reasoning: int
+    """A part of `output`."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One answer, before any shape says it and before anything goes wrong with it."""
+
+    question: Question
+    settings: Settings
+    number: int
+    """Counts requests; it is in the id."""
+    content: list[str]
+    """The words of the text, each but the first with the space before it."""
+    reasoning: list[str]
+    calls: list[Call]
+    finish: str
+    """In OpenAI's chat words: `stop`, `length`, `tool_calls`, or a recording's own."""
+    text: str
+    sha256: str
+    """Of the text."""
+    created: int
+    """Seconds since 1970."""
 
     @property
-    def _tokens(self) -> int:
-        fragments = sum(1 for call in self._calls for _ in _fragments(call["function"]["arguments"]))
-        return len(self._content) + len(self._reasoning) + fragments
+    def mark(self) -> str:
+        """The beginning of its digest, for a field of the body: proxies may drop headers."""
+        return self.sha256[:16]
 
     @property
-    def _sends_usage(self) -> bool:
-        return self._asked.include_usage if self._settings.usage is None else self._settings.usage
-
-    @property
-    def _usage(self) -> dict[str, Any]:
-        read, written = len(self._asked.prompt.split()), self._tokens
-        return {
-            "prompt_tokens": read,
-            "completion_tokens": written,
-            "total_tokens": read + written,
-            "completion_tokens_details": {"reasoning_tokens": len(self._reasoning)},
-        }
-
-    def _call(self, index: int) -> dict[str, Any]:
-        names = self._asked.tools or ("mock_tool",)
-        words = answer_text(self._settings.seed, f"{self._asked.prompt}\0{index}", 6)
-        arguments = _encode({"query": words, "index": index}).decode()
-        function = {"name": names[index % len(names)], "arguments": arguments}
-        return {
-            "id": f"call_{index}_{hashlib.sha256(arguments.encode()).hexdigest()[:12]}",
-            "type": "function",
-            "function": function,
-        }
-
-    def _deltas(self) -> Iterator[Frame]:
-        yield from self._text_frames("reasoning_content", self._reasoning)
-        yield from self._text_frames("content", self._content)
-        for index, call in enumerate(self._calls):
-            opening = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
-            yield self._frame({"tool_calls": [opening]}, "opening")
-            for fragment in _fragments(call["function"]["arguments"]):
-                piece = {"index": index, "function": {"arguments": fragment}}
-                yield self._frame({"tool_calls": [piece]}, "content", 1)
-
-    def _text_frames(self, field: str, words: Sequence[str]) -> Iterator[Frame]:
-        """The frames of nearly every answer, so their constant bytes are made once."""
-        opening, ending = self._around(field)
-        size = self._settings.chunk_words
-        for start in range(0, len(words), size):
-            count = min(size, len(words) - start)
-            text = words[start] if count == 1 else "".join(words[start : start + count])
-            yield Frame(opening + _encode(text) + ending, count)
-
-    def _stamps(self) -> Steps:
-        """A token is made when it is written, so this is apart from `_paced`, which holds a frame while it waits."""
-        draw = self._settings.gap.drawer(f"{self._settings.seed}/{self.sha256}")
-        opening, ending = self._around("content")
-        digest = hashlib.sha256()
-        for index in range(len(self._content)):
-            if index and draw is not None:
-                yield Pause(draw())
-            # The clock that all processes of a machine share.
-            text = f"{index}:{time.monotonic_ns()} ".encode()
-            digest.update(text)
-            yield Frame(b'%b"%b"%b' % (opening, text, ending), 1)
-        yield Frame(b'%b"sha256:%b"%b' % (opening, digest.hexdigest().encode(), ending))
-
-    def _around(self, field: str) -> tuple[bytes, bytes]:
-        """A frame with one text in `field`, without that text: what is before it and what is after it."""
-        empty = self._chunk([{"index": 0, "delta": {field: ""}, "finish_reason": None}])
-        opening, _, ending = empty.partition(b'""}')
-        return opening, b"}" + ending
-
-    def _paced(self, frames: Iterable[Frame]) -> Iterator[Step]:
-        draw = self._settings.gap.drawer(f"{self._settings.seed}/{self.sha256}")
-        if draw is None:
-            yield from frames
-            return
-        first = True
-        for frame in frames:
-            if frame.part == "content":
-                # The first token comes with the first frame: the time to it has passed.
-                if not first:
-                    yield Pause(draw())
-                first = False
-            yield frame
-
-    def _frame(self, delta: dict[str, Any], part: Any, tokens: int = 0) -> Frame:
-        return Frame(self._chunk([{"index": 0, "delta": delta, "finish_reason": None}]), tokens, part)
-
-    def _chunk(self, choices: list[dict[str, Any]], **fields: Any) -> bytes:
-        return b"data: " + _encode({**self._top, "choices": choices, **fields}) + b"\n\n"
+    def usage(self) -> Usage:
+        """What it costs; a token is a word, or a fragment of arguments."""
+        output = len(self.content) + len(self.reasoning) + sum(len(call.fragments) for call in self.calls)
+        return Usage(len(self.question.prompt.split()), output, len(self.reasoning))
 
 
-def _fragments(text: str) -> Iterator[str]:
-    return (text[start : start + _FRAGMENT] for start in range(0, len(text), _FRAGMENT))
+def made_up(question: Question, settings: Settings, number: int) -> Answer:
+    """The answer to a question; `number` counts requests."""
+    seed, prompt = settings.seed, question.prompt
+    limit = question.max_tokens or settings.tokens
+    calls = [_call(question, seed, index) for index in range(settings.tool_calls)]
+    return _answer(
+        question,
+        settings,
+        number,
+        _words(seed, prompt, min(limit, settings.tokens)),
+        reasoning=_words(seed, prompt + "\0reasoning", settings.reasoning),
+        calls=calls,
+        finish="length" if limit < settings.tokens else "tool_calls" if calls else "stop",
+    )
+
+
+def quoted(question: Question, settings: Settings, text: str, finish: str) -> Answer:
+    """A text from elsewhere as an answer."""
+    words = [word if index == 0 else f" {word}" for index, word in enumerate(text.split(" "))] if text else []
+    return _answer(question, settings, 0, words, reasoning=[], calls=[], finish=finish)
+
+
+def _answer(
+    question: Question,
+    settings: Settings,
+    number: int,
+    content: list[str],
+    *,
+    reasoning: list[str],
+    calls: list[Call],
+    finish: str,
+) -> Answer:
+    text = "".join(content)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return Answer(question, settings, number, content, reasoning, calls, finish, text, digest, int(time.time()))
+
+
+def _call(question: Question, seed: int, index: int) -> Call:
+    names = question.tools or ("mock_tool",)
+    words = answer_text(seed, f"{question.prompt}\0{index}", 6)
+    arguments = msgspec.json.encode({"query": words, "index": index}).decode()
+    return Call(index, names[index % len(names)], arguments)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from headrace.mock.faults import Fault
+from headrace.mock.shapes.base import Shape
 from headrace.mock.steps import Cut, End, Frame, Hang, Pause, Step, Steps
 
 _BOM: Final = b"\xef\xbb\xbf"
 _GZIP: Final = 16 + zlib.MAX_WBITS
-ERROR: Final = (
-    b'data: {"error":{"message":"The model was told to fail.","type":"server_error","param":null,'
-    b'"code":"mock_error"}}\n\n'
-)
 Damage = Callable[[Steps, Fault], Steps]
 
 
-def damaged(steps: Steps, fault: Fault) -> Steps:
+def damaged(steps: Steps, fault: Fault, shape: Shape) -> Steps:
     """The steps of the body as the fault changes them; a fault that concerns no body changes nothing."""
+    if fault.name in _SHAPED:
+        return _SHAPED[fault.name](steps, fault, shape)
     damage = _DAMAGES.get(fault.name)
     return steps if damage is None else damage(steps, fault)
 
@@ -43,7 +42,7 @@ def _after(make: Callable[[Fault, Frame], Iterable[Step]]) -> Damage:
         count: int = fault["after"]
         return _insert(
             steps,
-            lambda parts, frame: frame.part != "opening" and (parts >= count or frame.part in ("finish", "done")),
+            lambda parts, frame: frame.part != "structure" and (parts >= count or frame.part in ("finish", "done")),
             lambda frame: make(fault, frame),
         )
 
@@ -54,10 +53,39 @@ def _cut(fault: Fault) -> Cut:
     return Cut(fault.name, fault["how"])
 
 
-def _long_line(fault: Fault) -> Iterable[Step]:
-    opening, ending = b'data: {"choices":[],"padding":"', b'"}'
-    padding = b"x" * max(0, fault["size"] - len(opening) - len(ending))
-    return [Frame(opening + padding + ending + b"\n\n", part="opening")]
+def _garbage(steps: Steps, fault: Fault, shape: Shape) -> Steps:
+    return _after(lambda _fault, _frame: [Frame(shape.garbage, part="structure")])(steps, fault)
+
+
+def _long_line(steps: Steps, fault: Fault, shape: Shape) -> Steps:
+    def line(fault: Fault, _: Frame) -> Iterable[Step]:
+        opening, ending = shape.padding
+        around = len(opening) - (opening.find(b"\n") + 1) + len(ending)
+        padding = b"x" * max(0, fault["size"] - around)
+        return [Frame(opening + padding + ending + b"\n\n", part="structure")]
+
+    return _after(line)(steps, fault)
+
+
+def _error_frame(steps: Steps, fault: Fault, shape: Shape) -> Steps:
+    first = b""
+
+    def remembered() -> Steps:
+        nonlocal first
+        for step in steps:
+            if isinstance(step, Frame):
+                first = first or step.data
+            yield step
+
+    def error(fault: Fault, frame: Frame) -> Iterable[Step]:
+        return [Frame(shape.failure(first, frame.data, fault["form"]), part="structure"), End(fault.name)]
+
+    return _after(error)(remembered(), fault)
+
+
+def _stopped(make: Callable[[Fault], Step]) -> Damage:
+    """A damage that stops after N parts of the answer."""
+    return _after(lambda fault, _: [make(fault)])
 
 
 def _in_frame(fault: Fault, frame: Frame) -> Iterable[Step]:
@@ -150,24 +178,14 @@ def _slow_drip(steps: Steps, fault: Fault) -> Steps:
             yield Pause(fault["gap"], always=True)
 
 
-def _steps(make: Callable[[Fault], Iterable[Step]]) -> Callable[[Fault, Frame], Iterable[Step]]:
-    def with_frame(fault: Fault, _: Any) -> Iterable[Step]:
-        return make(fault)
-
-    return with_frame
-
-
 _DAMAGES: Final[dict[str, Damage]] = {
     "hang-before-first-token": _hang_first,
     "duplicate-frames": _duplicate,
-    "garbage": _after(_steps(lambda _: [Frame(b"data: {this is not JSON\n\n", part="opening")])),
-    "long-line": _after(_steps(_long_line)),
-    "hang-between-tokens": _after(_steps(lambda fault: [Hang(fault.name)])),
-    "error-frame": _after(_steps(lambda fault: [Frame(ERROR, part="opening"), End(fault.name)])),
-    "no-terminal": _after(_steps(lambda fault: [End(fault.name)])),
+    "hang-between-tokens": _stopped(lambda fault: Hang(fault.name)),
+    "no-terminal": _stopped(lambda fault: End(fault.name)),
     "no-done": _no_done,
     "keep-open": _keep_open,
-    "cut-frames": _after(_steps(lambda fault: [_cut(fault)])),
+    "cut-frames": _stopped(_cut),
     "cut-in-frame": _after(_in_frame),
     "cut-in-character": _in_character,
     "comments": _rewritten(lambda data: b": a comment\n" + data),
@@ -177,4 +195,10 @@ _DAMAGES: Final[dict[str, Damage]] = {
     "gzip": _gzip,
     "cut-bytes": _cut_bytes,
     "slow-drip": _slow_drip,
+}
+# What a shape writes in its own way.
+_SHAPED: Final[dict[str, Callable[[Steps, Fault, Shape], Steps]]] = {
+    "garbage": _garbage,
+    "long-line": _long_line,
+    "error-frame": _error_frame,
 }

@@ -90,6 +90,12 @@ def _how(text: str) -> bool:
     return text == "reset"
 
 
+def _form(text: str) -> str:
+    if text not in ("failed", "error"):
+        raise ValueError("expected failed or error")
+    return text
+
+
 def _header(text: str) -> str:
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("expected the value of a header")
@@ -124,10 +130,14 @@ KINDS: Final[dict[str, Kind]] = {
         (Param("size", _line, 10_000_000), _AFTER),
     ),
     "hang-between-tokens": Kind("stop after N and keep the connection", "hang-between-tokens:10", (_AFTER,)),
-    "error-frame": Kind("an error in the stream after N, then a clean end", "error-frame:3", (_AFTER,)),
-    "no-terminal": Kind("end cleanly after N, without finish and [DONE]", "no-terminal:10", (_AFTER,)),
-    "no-done": Kind("end cleanly with the finish, without [DONE]", "no-done"),
-    "keep-open": Kind("send [DONE] and keep the connection open", "keep-open"),
+    "error-frame": Kind(
+        "an error in the stream after N, then a clean end",
+        "error-frame:3,form=error",
+        (_AFTER, Param("form", _form, "failed")),
+    ),
+    "no-terminal": Kind("end cleanly after N, without finish and marker", "no-terminal:10", (_AFTER,)),
+    "no-done": Kind("end cleanly with the finish, without the marker", "no-done"),
+    "keep-open": Kind("send the whole answer and keep the connection open", "keep-open"),
     "cut-frames": Kind("cut the connection after N", "cut-frames:10,how=reset", (_AFTER, _HOW)),
     "cut-in-frame": Kind("cut in the middle of the frame after N", "cut-in-frame:10", (_AFTER, _HOW)),
     "cut-in-character": Kind("cut inside a UTF-8 character after N", "cut-in-character:0", (_AFTER, _HOW)),

@@ -1,6 +1,7 @@
-"""Recorded answers, given again: `.sse` as the bytes that they are, `.ndjson` (the records of a stream) as chunks.
+"""Recorded answers, given again: `.sse` as the bytes that they are, `.ndjson` (the records of a stream) as chat chunks.
 
-Records keep their pace unless another gap is asked for; bytes have none of their own.
+Bytes are of the shape that their first data is of; a recording answers only requests of its shape. Records keep their
+pace unless another gap is asked for; bytes have none of their own.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from headrace.events import (
     Usage,
     decode_record,
 )
-from headrace.mock.asked import Asked
+from headrace.mock.answer import quoted
+from headrace.mock.question import Question
 from headrace.mock.settings import Settings
-from headrace.mock.steps import End, Frame, Part, Pause, Steps
+from headrace.mock.shapes import CHAT, SHAPES, Shape
+from headrace.mock.steps import End, Frame, Pause, Steps
 
 _encode = msgspec.json.encode
 
@@ -45,6 +48,7 @@ class Take(msgspec.Struct, frozen=True):
 class Recording(msgspec.Struct, frozen=True):
     """An answer that can be given again."""
 
+    shape: Shape
     takes: tuple[Take, ...]
     text: str
     finish: str
@@ -66,14 +70,12 @@ class Recording(msgspec.Struct, frozen=True):
             yield take.frame
         yield End()
 
-    def whole(self, asked: Asked, settings: Settings) -> Steps:
+    def whole(self, question: Question, settings: Settings) -> Steps:
         """The text as an answer that is not streamed."""
-        message = {"role": "assistant", "content": self.text}
-        choice = {"index": 0, "message": message, "finish_reason": self.finish}
-        top = {"id": "chatcmpl-mock", "object": "chat.completion", "created": 0, "model": asked.model}
         if settings.ttft:
             yield Pause(settings.ttft)
-        yield Frame(_encode({**top, "choices": [choice]}), len(self.takes))
+        answer = quoted(question, settings, self.text, self.finish)
+        yield Frame(self.shape.writer(answer).body(), len(self.takes))
         yield End()
 
 
@@ -97,65 +99,33 @@ def parse_recording(data: bytes, path: Path) -> Recording:
         ConfigError: they are no recording; the message names the line.
     """
     if path.suffix == ".sse":
-        return _recording(_from_bytes(data))
+        return _of_bytes(data)
     if path.suffix == ".ndjson":
-        return _recording(_from_records(_records(data, path)))
-    raise ConfigError(f"the recording {path} must end in .ndjson (records) or .sse (an OpenAI chat stream)")
+        return _recording(CHAT, _from_records(_records(data, path)))
+    raise ConfigError(f"the recording {path} must end in .ndjson (records) or .sse (a stream as it was sent)")
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-def _recording(takes: Iterable[Take]) -> Recording:
-    kept = tuple(takes)
-    text, finish = "", "stop"
-    decoder = SSEDecoder()
-    for event in decoder.feed(b"".join(take.frame.data for take in kept)):
-        for choice in _choices(event.data):
-            finish = choice.finish_reason or finish
-            if choice.index == 0 and choice.delta and choice.delta.content:
-                text += choice.delta.content
-    return Recording(kept, text, finish)
-
-
-def _choices(data: bytes) -> list[_Choice]:
-    try:
-        return _decode_chunk(data).choices or []
-    except NOT_JSON:
-        return []
-
-
-def _from_bytes(data: bytes) -> Iterator[Take]:
+def _of_bytes(data: bytes) -> Recording:
     """Cut at blank lines only, so that every byte is kept."""
-    for piece in data.replace(b"\r\n", b"\n").split(b"\n\n"):
-        if piece.strip():
-            yield Take(0.0, _frame(piece + b"\n\n"))
+    pieces = [piece + b"\n\n" for piece in data.replace(b"\r\n", b"\n").split(b"\n\n") if piece.strip()]
+    first = next((payload for payload in map(_payload, pieces) if payload), b"")
+    shape = next(shape for shape in SHAPES if shape.began(first))
+    return _recording(shape, ((0.0, piece) for piece in pieces))
 
 
-def _frame(data: bytes) -> Frame:
-    payload = data.partition(b"data:")[2].strip()
-    part: Part = "opening"
-    if payload == b"[DONE]":
-        part = "done"
-    elif any(choice.finish_reason for choice in _choices(payload)) or b'"choices":[]' in payload:
-        part = "finish"
-    elif any(choice.delta and choice.delta.content for choice in _choices(payload)):
-        part = "content"
-    return Frame(data, part == "content", part)
+def _recording(shape: Shape, timed: Iterable[tuple[float, bytes]]) -> Recording:
+    takes: list[Take] = []
+    text, finish = "", "stop"
+    for after, data in timed:
+        seen = shape.glance(_payload(data))
+        takes.append(Take(after, Frame(data, seen.part == "content", seen.part)))
+        text += seen.text
+        finish = seen.finish or finish
+    return Recording(shape, tuple(takes), text, finish)
+
+
+def _payload(data: bytes) -> bytes:
+    return b"\n".join(event.data for event in SSEDecoder().feed(data))
 
 
 def _records(data: bytes, path: Path) -> Iterator[Record]:
@@ -166,7 +136,7 @@ def _records(data: bytes, path: Path) -> Iterator[Record]:
             raise ConfigError(f"{path}, record {number}: not a record: {problem}") from problem
 
 
-def _from_records(records: Iterable[Record]) -> Iterator[Take]:
+def _from_records(records: Iterable[Record]) -> Iterator[tuple[float, bytes]]:
     """The chunks that an OpenAI server would have sent for these records."""
     items: dict[int, ItemStart] = {}
     calls: dict[int, int] = {}
@@ -180,9 +150,9 @@ def _from_records(records: Iterable[Record]) -> Iterator[Take]:
                 if event.kind == "tool_call":
                     calls[event.item] = len(calls)
             for choices, fields in _said(event, items, calls):
-                yield Take(after, _chunk(choices, fields))
+                yield after, _chunk(choices, fields)
                 after = 0.0
-    yield Take(0.0, Frame(b"data: [DONE]\n\n", part="done"))
+    yield 0.0, b"data: [DONE]\n\n"
 
 
 def _said(
@@ -219,6 +189,6 @@ def _choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": delta, "finish_reason": None}
 
 
-def _chunk(choices: list[dict[str, Any]], fields: dict[str, Any]) -> Frame:
+def _chunk(choices: list[dict[str, Any]], fields: dict[str, Any]) -> bytes:
     top = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 0, "model": "mock"}
-    return _frame(b"data: " + _encode({**top, "choices": choices, **fields}) + b"\n\n")
+    return b"data: " + _encode({**top, "choices": choices, **fields}) + b"\n\n"

@@ -10,13 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import BadRequest
-from headrace.mock.answer import Answer
-from headrace.mock.asked import Asked, read_request
+from headrace.mock.answer import made_up
+from headrace.mock.asked import read_wishes
 from headrace.mock.damage import damaged
+from headrace.mock.delivery import streamed, whole
 from headrace.mock.faults import KINDS, Fault
+from headrace.mock.question import Question
 from headrace.mock.recording import Recording
 from headrace.mock.scenario import Director
 from headrace.mock.settings import Settings
+from headrace.mock.shapes import BY_PATH, CHAT, MESSAGES, Shape
 from headrace.mock.stats import Stats
 from headrace.mock.steps import Cut, End, Frame, Hang, Head, Step, Steps
 
@@ -59,8 +62,10 @@ class Responder:
     def reply(self, request: HttpRequest) -> Reply:
         """Decide what happens to a request; a wrong one is answered and counts as nothing."""
         match request.method, request.path.partition("?")[0]:
-            case "POST", "/v1/chat/completions":
-                return self._chat(request)
+            case "POST", path if path in BY_PATH:
+                return self._ask(request, BY_PATH[path])
+            case "POST", "/v1/messages/count_tokens":
+                return _count(request)
             case "GET", "/v1/models":
                 return _value(request, {"object": "list", "data": [_model(name) for name in self._settings.models]})
             case "GET", "/health":  # routers ask for it before they send anything
@@ -76,49 +81,67 @@ class Responder:
             case _:
                 return _problem(request, 404, "This mock has no such route.", "not_found")
 
-    def _chat(self, request: HttpRequest) -> Reply:
+    def _ask(self, request: HttpRequest, shape: Shape) -> Reply:
         try:
-            asked = read_request(request.body, request.headers)
+            asked = read_wishes(shape.read(request.body), request.headers)
+            recordings = self._recordings_of(shape)
             self._stats.requests += 1
             number = self._stats.requests
             settings, faults = self._director.direct(asked, number)
         except BadRequest as error:
-            return _problem(request, 400, error.message, error.error_code)
+            return _problem(request, 400, error.message, error.error_code, shape)
         except ValueError as error:
-            return _problem(request, 400, f"The mock was asked for what it does not have: {error}.", "invalid_request")
-        faults = [fault for fault in faults if asked.stream or KINDS[fault.name].whole]
+            message = f"The mock was asked for what it does not have: {error}."
+            return _problem(request, 400, message, "invalid_request", shape)
+        question = asked.question
+        faults = [fault for fault in faults if question.stream or KINDS[fault.name].whole]
         self._stats.faults.update(fault.name for fault in faults)
         for fault in faults:
-            early = _early(request, fault)
+            early = _early(request, fault, shape)
             if early is not None:
                 return Reply(iter(early), counts=True)
-        return Reply(self._answer(request, asked, settings, faults, number), counts=True)
-
-    def _answer(
-        self, request: HttpRequest, asked: Asked, settings: Settings, faults: Sequence[Fault], number: int
-    ) -> Steps:
-        if self._recordings:
-            recording = self._recordings[(number - 1) % len(self._recordings)]
+        if recordings:
+            recording = recordings[(number - 1) % len(recordings)]
+            steps = recording.steps(settings) if question.stream else recording.whole(question, settings)
             sha256 = recording.sha256
-            steps = recording.steps(settings) if asked.stream else recording.whole(asked, settings)
         else:
-            answer = Answer(asked, settings, number)
+            answer = made_up(question, settings, number)
+            writer = shape.writer(answer)
+            steps = streamed(answer, writer) if question.stream else whole(answer, writer)
             sha256 = answer.sha256
-            steps = answer.steps() if asked.stream else answer.whole()
         for fault in faults:
-            steps = damaged(steps, fault)
-        names = {fault.name: fault for fault in faults}
-        headers = {"content-type": _SSE if asked.stream else _JSON, "x-mock-sha256": sha256}
-        if asked.stream:
-            headers["cache-control"] = "no-cache"
-        if "wrong-content-type" in names:
-            headers["content-type"] = names["wrong-content-type"]["type"]
-        if "gzip" in names:
+            steps = damaged(steps, fault, shape)
+        return Reply(chain([_opening(request, question, sha256, faults)], steps), counts=True)
+
+    def _recordings_of(self, shape: Shape) -> Sequence[Recording]:
+        found = [recording for recording in self._recordings if recording.shape is shape]
+        if self._recordings and not found:
+            names = ", ".join(sorted({recording.shape.name for recording in self._recordings}))
+            raise BadRequest(f"The mock gives recordings of {names}, and has none of {shape.name}.")
+        return found
+
+
+def _opening(request: HttpRequest, question: Question, sha256: str, faults: Sequence[Fault]) -> Head:
+    """The head of an answer."""
+    headers = {"content-type": _SSE if question.stream else _JSON, "x-mock-sha256": sha256}
+    if question.stream:
+        headers["cache-control"] = "no-cache"
+    for fault in faults:
+        if fault.name == "wrong-content-type":
+            headers["content-type"] = fault["type"]
+        elif fault.name == "gzip":
             headers["content-encoding"] = "gzip"
-        return chain([_head(request, 200, headers)], steps)
+    return _head(request, 200, headers)
 
 
-def _early(request: HttpRequest, fault: Fault) -> Iterable[Step] | None:
+def _count(request: HttpRequest) -> Reply:
+    try:
+        return _json(request, MESSAGES.count(request.body))
+    except BadRequest as error:
+        return _problem(request, 400, error.message, error.error_code, MESSAGES)
+
+
+def _early(request: HttpRequest, fault: Fault, shape: Shape) -> Iterable[Step] | None:
     """The steps of a fault that leaves nothing of the answer."""
     match fault.name:
         case "refuse":
@@ -128,7 +151,8 @@ def _early(request: HttpRequest, fault: Fault) -> Iterable[Step] | None:
         case "status":
             retry_after = fault["retry-after"]
             headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-            return _error(request, fault["code"], "The mock was told to fail.", "mock_error", headers, fault.name)
+            body = shape.problem(fault["code"], "The mock was told to fail.", "mock_error")
+            return _error(request, fault["code"], body, headers, fault.name)
         case _:
             return None
 
@@ -155,19 +179,18 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _value(request: HttpRequest, value: Any) -> Reply:
-    body = _encode(value)
+    return _json(request, _encode(value))
+
+
+def _json(request: HttpRequest, body: bytes) -> Reply:
     head = _head(request, 200, {"content-type": _JSON, "content-length": str(len(body))})
     return Reply(iter([head, Frame(body), End()]))
 
 
-def _problem(request: HttpRequest, status: int, message: str, code: str) -> Reply:
-    return Reply(iter(_error(request, status, message, code, {}, "")))
+def _problem(request: HttpRequest, status: int, message: str, code: str, shape: Shape = CHAT) -> Reply:
+    return Reply(iter(_error(request, status, shape.problem(status, message, code), {}, "")))
 
 
-def _error(
-    request: HttpRequest, status: int, message: str, code: str, headers: Mapping[str, str], fault: str
-) -> list[Step]:
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    body = _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+def _error(request: HttpRequest, status: int, body: bytes, headers: Mapping[str, str], fault: str) -> list[Step]:
     fields = {"content-type": _JSON, "content-length": str(len(body)), **headers}
     return [_head(request, status, fields), Frame(body), End(fault)]

@@ -17,6 +17,7 @@ from headrace.config.yaml_source import UNREADABLE
 from headrace.errors import BadRequest, ConfigError
 from headrace.mock.asked import Asked
 from headrace.mock.faults import Fault, in_order, parse_faults
+from headrace.mock.question import Question
 from headrace.mock.settings import Overrides, Settings
 
 _Number = Annotated[int, Meta(ge=1)]
@@ -56,11 +57,11 @@ class Rule(msgspec.Struct, frozen=True):
     probability: float
     settings: Overrides
 
-    def fits(self, asked: Asked, number: int) -> bool:
+    def fits(self, question: Question, number: int) -> bool:
         """Whether the conditions hold, whatever chance and count say."""
         return (
-            (self.model is None or self.model.search(asked.model) is not None)
-            and (self.prompt is None or self.prompt.search(asked.prompt) is not None)
+            (self.model is None or self.model.search(question.model) is not None)
+            and (self.prompt is None or self.prompt.search(question.prompt) is not None)
             and (self.requests is None or number in self.requests)
         )
 
@@ -152,14 +153,16 @@ class Director:
             own = asked.overrides.apply(rule.settings.apply(settings))
             found += [fault for fault in rule.faults if self._met(fault, f"{rule.name} {fault.text}", number)]
         # By prompt, so that the retries of one question count, and not another question.
-        found += [fault for fault in asked.faults if self._met(fault, f"own {fault.text} {asked.prompt}", number)]
+        found += [
+            fault for fault in asked.faults if self._met(fault, f"own {fault.text} {asked.question.prompt}", number)
+        ]
         if any(fault.name == "none" for fault in found):
             return own, []
         return own, in_order(found)
 
     def _rule(self, asked: Asked, number: int) -> Rule | None:
         for rule in self._rules:
-            if rule.fits(asked, number) and self._counted(rule.name, rule.first, rule.probability, number):
+            if rule.fits(asked.question, number) and self._counted(rule.name, rule.first, rule.probability, number):
                 return rule
         return None
 

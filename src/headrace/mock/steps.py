@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-Part = Literal["opening", "content", "finish", "done"]
+Part = Literal["structure", "content", "finish", "done"]
+"""What a frame is of an answer: a part of what is said, what stands around that, the finish, or the terminal marker."""
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -11,8 +11,10 @@ CONTINUE = Disconnect("continue")
 GRACE = Disconnect("grace", 30.0)
 
 
-def shape_default(*, stream: bool, has_key: bool) -> Disconnect:
-    """The default of the foreground shapes: a reader that lost its network gets 30 s to come back."""
+def shape_default(*, stream: bool, has_key: bool, background: bool = False) -> Disconnect:
+    """The shapes' default: a reader that lost its network gets 30 s to come back, one that is not expected all time."""
+    if background:
+        return CONTINUE
     return GRACE if stream or has_key else CANCEL
 
 

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Final
 
 from headrace.config import Config, Model
+from headrace.providers.anthropic import MESSAGES, AnthropicServer
 from headrace.providers.base import Provider
 from headrace.providers.local import LocalProvider
 from headrace.providers.model_server import ModelServer, Wire, settings_of
-from headrace.providers.openai import CHAT
+from headrace.providers.openai import CHAT, RESPONSES
 from headrace.providers.replay import ReplayProvider
 
 __all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
@@ -19,10 +20,10 @@ __all__ = ["PROTOCOLS", "Factory", "Provider", "create"]
 Factory = Callable[[Model, Config], Provider]
 
 
-def _server(wire: Wire) -> Factory:
+def _server(wire: Wire, kind: type[ModelServer] = ModelServer) -> Factory:
     def make(model: Model, config: Config) -> Provider:
         settings = settings_of(wire, model, log_content=config.log_content)
-        return ModelServer(wire, model, config.max_upstream_line_bytes, settings)
+        return kind(wire, model, config.max_upstream_line_bytes, settings)
 
     return make
 
@@ -36,7 +37,13 @@ def _replay(model: Model, config: Config) -> Provider:  # noqa: ARG001 - a recor
 
 
 PROTOCOLS: Final[Mapping[str, Factory]] = MappingProxyType(
-    {"openai": _server(CHAT), "local": _local, "replay": _replay}
+    {
+        "openai": _server(CHAT),
+        "openai-responses": _server(RESPONSES),
+        "anthropic": _server(MESSAGES, AnthropicServer),
+        "local": _local,
+        "replay": _replay,
+    }
 )
 """Protocol of a configured model to what makes its provider."""
 

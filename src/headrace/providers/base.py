@@ -47,6 +47,19 @@ class Provider(Protocol):
         ...
 
 
+class Counting(Provider, Protocol):
+    """A provider that can also say how many tokens a request has, without answering it."""
+
+    async def count_tokens(self, request: Request, model: str) -> int:
+        """Tokens of the request for `model` (its name at the upstream); nothing is kept of it.
+
+        Raises:
+            BadRequest: the request cannot be said to this provider.
+            HeadraceError: as `stream` before its first chunk.
+        """
+        ...
+
+
 Take = Callable[[list[Chunk]], Coroutine[Any, Any, None] | None]
 """Takes a batch at once; gives back what has to be awaited before the next one, if there is anything.
 

@@ -105,6 +105,18 @@ class ModelServer:
             request = msgspec.structs.replace(request, messages=(), body=b"")
         self._wire.write(request, request.model, stream=True)
 
+    async def ask(self, wire: Wire, request: Request, model: str) -> bytes:
+        """The whole answer to another question about `request`: `wire` has its path, and what writes it.
+
+        Raises:
+            HeadraceError: as `Upstream.post`.
+            UpstreamError: the answer broke off, or is over the limit.
+        """
+        body = await _written(wire, request, model, stream=False)
+        own = request.headers if request.dialect == wire.dialect else ()
+        async with self._upstream.post(wire.path, body, JSON, dict(own)) as reply:
+            return await reply.read_all(self._max_line)
+
     async def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
         """Ask, and yield one list per socket read, or several of a long one: see `Provider.stream`.
 
@@ -210,14 +222,17 @@ async def _written(wire: Wire, request: Request, model: str, *, stream: bool) ->
     if not isinstance(request.body, LongBody):
         return wire.write(request, model, stream=stream)
     pieces: list[bytes] = []
+    step: list[bytes] = []
     size = 0
     for piece in wire.write_long(request, request.body, model, stream=stream):
-        pieces.append(piece)
+        step.append(piece)
         size += len(piece)
-        if size >= _STEP_BYTES:
+        if size >= _STEP_BYTES or not piece:
+            pieces.append(b"".join(step))  # of a message there are several: sending each on its own takes as long
+            step.clear()
             size = 0
             await anyio.lowlevel.checkpoint()
-    return pieces
+    return [*pieces, *step]
 
 
 def settings_of(wire: Wire, model: Model, *, log_content: bool = False) -> HttpSettings:

@@ -1,8 +1,8 @@
-"""Model servers that speak OpenAI's chat completions, which is nearly all of them."""
+"""Model servers that speak one of OpenAI's two APIs: chat completions, as nearly all of them, or Responses."""
 
 from __future__ import annotations
 
-from headrace.dialects.openai_chat import NAME, ChatDecoder, chunks_of, write_long_request, write_request
+from headrace.dialects import openai_chat, openai_responses
 from headrace.providers.model_server import Wire
 
 
@@ -12,12 +12,22 @@ def bearer(key: str) -> tuple[str, str]:
 
 
 CHAT = Wire(
-    dialect=NAME,
+    dialect=openai_chat.NAME,
     path="/chat/completions",
-    write=write_request,
-    write_long=write_long_request,
-    decoder=ChatDecoder,
-    chunks_of=chunks_of,
+    write=openai_chat.write_request,
+    write_long=openai_chat.write_long_request,
+    decoder=openai_chat.ChatDecoder,
+    chunks_of=openai_chat.chunks_of,
     marker="[DONE]",
+    credential=bearer,
+)
+RESPONSES = Wire(
+    dialect=openai_responses.NAME,
+    path="/responses",
+    write=openai_responses.write_request,
+    write_long=openai_responses.write_long_request,
+    decoder=openai_responses.ResponsesDecoder,
+    chunks_of=openai_responses.chunks_of,
+    marker="response.completed",
     credential=bearer,
 )

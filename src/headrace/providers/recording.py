@@ -4,6 +4,7 @@ Two kinds, told apart by the end of the file's name:
 
 * `.ndjson`: the records of a stream, one a line, as `GET /v1/streams/{id}/events` gives them.
 * `.sse`: the bytes of an OpenAI chat stream, as `curl -N` saves them. They have no times, so they come at once.
+  Streams of other API shapes are not read.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import msgspec
 
 from headrace.codecs import NOT_JSON
 from headrace.codecs.sse import SSEDecoder
-from headrace.dialects.openai_chat import NAME as CHAT
-from headrace.dialects.openai_chat import ChatDecoder, is_kept_frame
+from headrace.dialects import anthropic_messages, openai_chat, openai_responses
+from headrace.dialects.openai_chat import ChatDecoder
 from headrace.errors import (
     ConfigError,
     HeadraceError,
@@ -42,6 +43,8 @@ from headrace.events import (
 )
 
 NAME = "replay"
+_IS_KEPT = {dialect.NAME: dialect.is_kept_frame for dialect in (openai_chat, openai_responses, anthropic_messages)}
+"""What each shape's raw frames must be like: views take them apart without asking again."""
 _ERRORS = {error.code: error for error in (UpstreamError, *UpstreamError.__subclasses__())}
 
 
@@ -98,8 +101,8 @@ def _records(data: bytes, path: Path) -> list[Record]:
         except NOT_JSON as problem:
             raise ConfigError(f"{path}, line {number}: not a record: {problem}") from problem
         dialect = next((event.dialect for event in record.events if isinstance(event, StepStart)), dialect)
-        if record.raw is not None and dialect == CHAT and not is_kept_frame(record.raw):
-            raise ConfigError(f"{path}, line {number}: its raw frame is no chat completion chunk with our indexes")
+        if record.raw is not None and dialect in _IS_KEPT and not _IS_KEPT[dialect](record.raw):
+            raise ConfigError(f"{path}, line {number}: its raw frame is none that {dialect} keeps")
         records.append(record)
     return records
 

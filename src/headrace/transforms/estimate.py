@@ -62,7 +62,7 @@ def tokens_of(text: str) -> int:
 
 
 class PromptEstimate:
-    """About how many tokens a prompt is. Images and other parts that are no text are not counted."""
+    """About how many tokens a prompt is. Images, reasoning and other parts that are no text are not counted."""
 
     def __init__(self) -> None:
         self._known = self._looked_at = self._left = self._messages = 0
@@ -107,8 +107,10 @@ def input_tokens_of(request: Request) -> int:
 
 
 def _texts_of(message: Message) -> Iterator[str]:
+    """Not reasoning: model servers take it back, and leave it out of what the model reads."""
     for part in message.parts:
-        yield part.text
+        if part.kind in ("text", "refusal"):
+            yield part.text
     for call in message.tool_calls:
         yield call.name
         yield call.arguments

@@ -78,11 +78,15 @@ class SSE:
     def encode(self, view: View, frames: Sequence[Any], position: int, limit: int) -> tuple[bytes, int]:
         """Frames as events: `id`, `event`, `data`, blank line."""
         ids, quote, plain = self._ids, self._quote, view.plain
-        if plain and len(frames) == 1 and not quote:  # nearly every write
-            data = view.encode(frames[0])
-            if ids is None:
+        if ids is None and len(frames) == 1 and not quote:  # nearly every write
+            frame = frames[0]
+            data = view.encode(frame)
+            name = None if plain else view.event(frame)
+            if name is None:
                 return b"data: %b\n\n" % data, 1
-            return b"id: %b%d\ndata: %b\n\n" % (ids, position + 1, data), 1
+            return b"event: %b\ndata: %b\n\n" % (name.encode(), data), 1
+        if plain and len(frames) == 1 and not quote:
+            return b"id: %b%d\ndata: %b\n\n" % (ids, position + 1, view.encode(frames[0])), 1
         parts: list[bytes] = []
         taken = 0
         for frame in frames:

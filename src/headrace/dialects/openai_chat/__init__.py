@@ -6,19 +6,15 @@ Lost here, because the shape has no word for it: signatures, tool results that t
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from headrace.bodies import LongBody
 from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects.long import Steps
 from headrace.dialects.openai_chat import answer as _answer
 from headrace.dialects.openai_chat import request as _request
 from headrace.dialects.openai_chat.decoder import NAME, ChatDecoder
-from headrace.dialects.openai_chat.errors import error_object
 from headrace.dialects.openai_chat.view import INCLUDE_USAGE, PREFIX, ChatView
 from headrace.dialects.openai_chat.wire import is_kept_frame
+from headrace.dialects.openai_errors import error_body
 from headrace.errors import HeadraceError
 from headrace.events import Answer, Finished, Terminal
 from headrace.messages import Request
@@ -59,10 +55,7 @@ class OpenAIChat:
 
     def error(self, error: HeadraceError, partial: str | None = None) -> bytes:
         """`{"error": {...}}`."""
-        body: dict[str, Any] = error_object(error)
-        if partial is not None:
-            body["partial"] = partial
-        return msgspec.json.encode({"error": body})
+        return error_body(error, partial)
 
 
 write_request = _request.write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -10,39 +11,17 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headrace.bodies import LongBody
 from headrace.dialects import long
-from headrace.dialects.base import check_utf8, read_json
+from headrace.dialects.base import check_utf8, read_json, unsupported
 from headrace.dialects.openai_chat.decoder import NAME
+from headrace.dialects.openai_chat.message import MessageFields, read_message, said_messages
 from headrace.dialects.openai_chat.view import INCLUDE_USAGE
 from headrace.errors import BadRequest
-from headrace.messages import Message, Part, Request, Role, Settings, Tool, ToolCall
+from headrace.messages import LongMessages, Message, Request, Settings, Tool
 
 _Temperature = Annotated[float, Meta(ge=0, le=2)]
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]
 _Count = Annotated[int, Meta(ge=1)]
-
-
-class _Function(msgspec.Struct):
-    name: str
-    arguments: str = ""
-
-
-class _ToolCall(msgspec.Struct):
-    id: str = ""
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct):
-    role: Role
-    content: str | list[Raw] | None = None
-    name: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str | None = None
 
 
 class _ToolFunction(msgspec.Struct):
@@ -65,7 +44,7 @@ class _Body(msgspec.Struct):
     """The fields that Headrace reads; all others travel in the body."""
 
     model: Annotated[str, Meta(min_length=1)]
-    messages: Annotated[list[_Message], Meta(min_length=1)]
+    messages: Annotated[list[MessageFields], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     tools: list[_Tool] | None = None
@@ -75,6 +54,7 @@ class _Body(msgspec.Struct):
     reasoning_effort: str | None = None
     temperature: _Temperature | None = None
     top_p: _Probability | None = None
+    top_k: int | None = None
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None
     stop: str | list[str] | None = None
@@ -89,11 +69,10 @@ class _Body(msgspec.Struct):
 class _Rest(_Body):
     """Without its messages, where they are read on their own."""
 
-    messages: list[_Message]  # pyright: ignore[reportIncompatibleVariableOverride]
+    messages: list[MessageFields]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_part = msgspec.json.Decoder(_Part).decode
 _decode_fields = cast("Callable[[bytes], dict[str, Any]]", msgspec.json.Decoder(dict[str, Raw]).decode)
 # Values stay as they came: a number beyond all limits is the upstream's to judge.
 _decode_options = msgspec.json.Decoder(dict[str, Raw] | None).decode
@@ -103,12 +82,13 @@ def parse(body: bytes) -> Request:
     """Read a request body: see `Dialect.parse`."""
     check_utf8(body)
     read = read_json(_decode_body, body)
-    return _request(read, tuple(_message(index, message) for index, message in enumerate(read.messages)), body)
+    return _request(read, tuple(read_message(index, message) for index, message in enumerate(read.messages)), body)
 
 
 def parse_long(body: LongBody) -> long.Steps[Request]:
     """Read a long one in steps: see `Dialect.parse_long`."""
-    return long.read(body, _SHAPE, lambda read, messages: _request(read, messages, body))
+    shape = msgspec.structs.replace(_SHAPE, made=partial(_turn, body=body))
+    return long.read(body, shape, lambda read, messages: _request(read, messages, body))
 
 
 def _request(read: _Body, messages: Collection[Message], body: bytes | LongBody) -> Request:
@@ -133,6 +113,8 @@ def _settings(read: _Body) -> Settings:
     return Settings(
         temperature=read.temperature,
         top_p=read.top_p,
+        # Servers that know it take 0 and -1 for all words, which is the default.
+        top_k=read.top_k if read.top_k and read.top_k > 0 else None,
         max_tokens=read.max_completion_tokens or read.max_tokens,
         stop=stop,
         seed=read.seed,
@@ -146,65 +128,44 @@ def _settings(read: _Body) -> Settings:
     )
 
 
-def _message(index: int, message: _Message) -> Message:
-    where = f"messages[{index}]"
-    content = message.content
-    if content is None and message.role not in ("assistant", "function"):
-        raise BadRequest(f"{where}.content is missing.", param=f"{where}.content")
-    if isinstance(content, list):
-        parts = tuple(_part(f"{where}.content[{number}]", raw) for number, raw in enumerate(content))
-    else:
-        parts = (Part("text", content),) if content else ()
-    return Message(
-        role=message.role,
-        parts=parts,
-        name=message.name,
-        tool_calls=tuple(
-            ToolCall(call.id, call.function.name, call.function.arguments)
-            for call in message.tool_calls or ()
-            if call.function
-        ),
-        call_id=message.tool_call_id,
-    )
-
-
-def _part(where: str, raw: Raw) -> Part:
-    part = read_json(_decode_part, raw, where)
-    if part.type != "text":
-        return Part(part.type, raw=raw)
-    if part.text is None:
-        raise BadRequest(f"{where}.text is missing.", param=f"{where}.text")
-    return Part("text", part.text)
-
-
 def _tool(index: int, tool: _Tool) -> Tool:
     function = tool.function
     if function is None:
         if tool.type == "function":
             raise BadRequest(f"tools[{index}].function is missing.", param=f"tools[{index}].function")
-        return Tool(tool.type)
+        return Tool(tool.type, kind=tool.type)
     return Tool(function.name, function.description, function.parameters or {}, function.strict)
+
+
+def _turn(index: int, message: MessageFields, body: LongBody | None = None) -> tuple[Message]:
+    return (read_message(index, message, body),)
 
 
 _SHAPE = long.Shape(
     body=_decode_body,
     rest=msgspec.json.Decoder(_Rest).decode,
     fields=frozenset(_Body.__struct_fields__),
-    message=msgspec.json.Decoder(_Message).decode,
-    run=msgspec.json.Decoder(list[_Message]).decode,
-    made=_message,
+    message=msgspec.json.Decoder(MessageFields).decode,
+    run=msgspec.json.Decoder(list[MessageFields]).decode,
+    made=_turn,
 )
 
 
 # What a `Request` says, and what concerns nobody but the caller, this server, and a cache of OpenAI's.
 _SAID = frozenset(_Body.__struct_fields__) | {"user", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
 
+_NOTHING = (b"null", b"false", b"[]", b"{}")
+
 
 def unsaid(request: Request) -> list[str]:
     """Fields with a value that the request's own fields do not say: see `Dialect.unsaid`."""
     body = request.body
     fields = _decode_fields(body.head if isinstance(body, LongBody) else body)
-    return [name for name, value in fields.items() if name not in _SAID and bytes(value) not in (b"null", b"false")]
+    names = [name for name, value in fields.items() if name not in _SAID and bytes(value) not in _NOTHING]
+    if not isinstance(request.messages, LongMessages):
+        messages = enumerate(request.messages)
+        names += [f"messages[{index}].role" for index, message in messages if message.role == "function"]
+    return names
 
 
 def write(request: Request, model: str, *, stream: bool) -> bytes:
@@ -237,8 +198,7 @@ def write_long(request: Request, body: LongBody, model: str, *, stream: bool) ->
         if "stream_options" in body.cuts:
             fields["stream_options"] = b"".join(body.cuts["stream_options"].whole())
     else:
-        batches = long.batches_of(request.messages)
-        messages = long.lists_of([_message_fields(message) for message in batch] for batch in batches)
+        messages = long.lists_of([message] for message in said_messages(request))
         fields = _fields(msgspec.structs.replace(request, messages=())) | {"messages": messages}
     return long.written(body, _addressed(fields, model, stream=stream))
 
@@ -246,33 +206,15 @@ def write_long(request: Request, body: LongBody, model: str, *, stream: bool) ->
 def _fields(request: Request) -> dict[str, Any]:
     """A request of another shape in this one's words."""
     settings: dict[str, Any] = msgspec.to_builtins(request.settings)
-    fields: dict[str, Any] = {"messages": [_message_fields(message) for message in request.messages], **settings}
+    fields: dict[str, Any] = {"messages": list(said_messages(request)), **settings}
     if request.tools:
-        fields["tools"] = [_tool_fields(tool) for tool in request.tools]
+        fields["tools"] = [_tool_fields(index, tool) for index, tool in enumerate(request.tools)]
     return fields
 
 
-def _message_fields(message: Message) -> dict[str, Any]:
-    fields: dict[str, Any] = {"role": message.role}
-    if not message.parts:
-        fields["content"] = None if message.role == "assistant" else ""
-    elif len(message.parts) == 1 and message.text:
-        fields["content"] = message.text
-    else:
-        fields["content"] = [part.raw or {"type": "text", "text": part.text} for part in message.parts]
-    if message.name is not None:
-        fields["name"] = message.name
-    if message.call_id is not None:
-        fields["tool_call_id"] = message.call_id
-    if message.tool_calls:
-        fields["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    return fields
-
-
-def _tool_fields(tool: Tool) -> dict[str, Any]:
+def _tool_fields(index: int, tool: Tool) -> dict[str, Any]:
+    if tool.kind != "function":
+        raise unsupported(f"tools[{index}]", f"A chat completion has no word for a tool of type {tool.kind}.")
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
     if tool.description is not None:
         function["description"] = tool.description

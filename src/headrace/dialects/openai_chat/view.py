@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from headrace.dialects.openai_chat.decoder import DONE, NAME
-from headrace.dialects.openai_chat.errors import error_object
 from headrace.dialects.openai_chat.wire import NULL, joined_logprobs
+from headrace.dialects.openai_errors import error_object
 from headrace.events import (
     ArgsDelta,
     Attrs,
@@ -113,6 +113,8 @@ class _Item:
 def text_key(kind: ItemKind, name: str | None) -> str:
     """The field that an item's text stands in; empty where the shape has none."""
     if kind == "reasoning":
+        if name == "redacted":  # it has no text
+            return ""
         return name if name and name not in _OWN_FIELDS else REASONING[0]
     return {"text": "content", "refusal": "refusal"}.get(kind, "")
 

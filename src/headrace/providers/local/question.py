@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from headrace.errors import BadRequest
-from headrace.messages import Message, Request, Settings, Tool
+from headrace.messages import Message, Part, Request, Settings, Tool
 
 ToGrammar = Callable[[dict[str, Any]], str]
 
@@ -20,6 +20,9 @@ _SAME_NAME = ("temperature", "top_p", "max_tokens", "seed", "presence_penalty", 
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 # The template knows three roles; a result is text for the model to read.
 _ROLES = {"developer": "system", "tool": "user", "function": "user"}
+_READ = ("text", "refusal")
+_LEFT_OUT = ("reasoning", "redacted")
+_MEDIA = {"image": "an image", "audio": "a sound", "file": "a file"}
 # Where these bring properties from elsewhere, closing the object would forbid them.
 _COMPOSED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 _CALL = 'Call one of these functions. Answer only with JSON, {"name": the function, "arguments": its arguments}:'
@@ -95,22 +98,34 @@ def _messages(messages: Iterable[Message]) -> list[dict[str, str]]:
 
 
 def _content(message: Message, index: int) -> str:
+    """What the template gets. Reasoning of earlier turns is left out: this model has none."""
     for part in message.parts:
-        if part.kind != "text":
+        if part.kind not in (*_READ, *_LEFT_OUT):
             raise BadRequest(
-                f"the embedded model reads text only, this message has a part of type {part.kind}",
+                f"the embedded model reads text only, this message has {_named_part(part)}",
                 param=f"messages[{index}].content",
             )
+    said = (part.text for part in message.parts if part.kind in _READ)
     calls = (
         f'{{"name": {_json(call.name)}, "arguments": {call.arguments or "{}"}}}'  # as it is asked for in `_CALL`
         for call in message.tool_calls
     )
-    text = "\n".join(piece for piece in (message.text, *calls) if piece)
-    return f"Result of the function: {text}" if message.role in ("tool", "function") else text
+    text = "\n".join(piece for piece in ("".join(said), *calls) if piece)
+    if message.role not in ("tool", "function"):
+        return text
+    return f"{'Error' if message.is_error else 'Result'} of the function: {text}"
+
+
+def _named_part(part: Part) -> str:
+    return _MEDIA.get(part.kind, f"a part of type {part.kind}")
 
 
 def _callable(tools: tuple[Tool, ...], choice: str | dict[str, Any] | None) -> tuple[Tool, ...]:
     """The tools of which one must be called; none when the answer is free."""
+    for index, tool in enumerate(tools):
+        if tool.kind != "function":
+            text = f"the embedded model can only call functions, this tool is of type {tool.kind}"
+            raise BadRequest(text, param=f"tools[{index}].type")
     if choice is None or choice in ("auto", "none"):
         return ()
     if choice == "required":

@@ -14,8 +14,9 @@ from msgspec import Meta, Raw
 from headrace.bodies import LongBody
 from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects import long
-from headrace.dialects.base import check_utf8, read_json
-from headrace.errors import BadRequest, HeadraceError
+from headrace.dialects.base import NEUTRAL, check_utf8, read_json
+from headrace.dialects.native.parts import read_part
+from headrace.errors import HeadraceError
 from headrace.events import Answer, AnswerItem, Cancelled, Failed, Finished, Record, Terminal
 from headrace.messages import Message, Part, Request, Role, Settings, Tool, ToolCall
 
@@ -26,11 +27,7 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
     name: str | None = None
     tool_calls: list[ToolCall] = []
     call_id: str | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str | None = None
+    is_error: bool = False
 
 
 class _Tool(msgspec.Struct):
@@ -74,7 +71,6 @@ class _Rest(_Body, forbid_unknown_fields=True):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_part = msgspec.json.Decoder(_Part).decode
 _encode = msgspec.json.encode
 
 
@@ -103,7 +99,7 @@ class NativeView:
 class Native:
     """The `Dialect` of `/v1/streams`."""
 
-    name = "native"
+    name = NEUTRAL
     code = "n"
     prefix = ""
     params = ""
@@ -207,17 +203,9 @@ def _message(index: int, message: _Message) -> Message:
     if isinstance(content, str):
         parts = (Part("text", content),) if content else ()
     else:
-        parts = tuple(_part(f"messages[{index}].content[{number}]", raw) for number, raw in enumerate(content))
-    return Message(message.role, parts, message.name, tuple(message.tool_calls), message.call_id)
-
-
-def _part(where: str, raw: Raw) -> Part:
-    part = read_json(_decode_part, raw, where)
-    if part.type != "text":
-        return Part(part.type, raw=raw)
-    if part.text is None:
-        raise BadRequest(f"{where}.text is missing.", param=f"{where}.text")
-    return Part("text", part.text)
+        parts = tuple(read_part(f"messages[{index}].content[{number}]", raw) for number, raw in enumerate(content))
+    calls = tuple(message.tool_calls)
+    return Message(message.role, parts, message.name, calls, message.call_id, message.is_error)
 
 
 _SHAPE = long.Shape(
@@ -226,5 +214,5 @@ _SHAPE = long.Shape(
     fields=frozenset(_Body.__struct_fields__),
     message=msgspec.json.Decoder(_Message).decode,
     run=msgspec.json.Decoder(list[_Message]).decode,
-    made=_message,
+    made=lambda index, message: (_message(index, message),),
 )

@@ -1,0 +1,45 @@
+"""Anthropic's error object: ours for HTTP bodies and `error` events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.errors import HeadraceError
+from headrace.events import Cancelled, Failed
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    499: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def error_body(problem: HeadraceError | Failed | Cancelled, partial: str | None = None) -> dict[str, Any]:
+    """The whole body; `code`, `retryable`, `param` and `partial` are ours, and Anthropic's clients ignore them."""
+    if isinstance(problem, Cancelled):
+        status, code, retryable, param = 499, "cancelled", False, None
+        message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
+    elif isinstance(problem, Failed):
+        status, code, retryable, param = problem.status, problem.code, problem.retryable, problem.param
+        message = problem.message
+    else:
+        status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
+        message = problem.message
+    error: dict[str, Any] = {
+        "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"),
+        "message": message,
+        "code": code,
+        "retryable": retryable,
+    }
+    if param is not None:
+        error["param"] = param
+    if partial is not None:
+        error["partial"] = partial
+    return {"type": "error", "error": error}

@@ -1,0 +1,51 @@
+"""OpenAI's error object, which both of its APIs have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.errors import HeadraceError
+from headrace.events import Cancelled, Failed
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    499: "cancelled",
+}
+
+
+def error_object(problem: HeadraceError | Failed | Cancelled) -> dict[str, Any]:
+    """The value of `error`; `retryable` is ours: OpenAI's clients ignore what they do not know."""
+    if isinstance(problem, Cancelled):
+        status, code, retryable, param = 499, "cancelled", False, None
+        message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
+    elif isinstance(problem, Failed):
+        status, code, retryable, param = problem.status, problem.code, problem.retryable, problem.param
+        message = problem.message
+    else:
+        status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
+        message = problem.message
+    return {
+        "message": message,
+        "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+        "param": param,
+        "code": code,
+        "retryable": retryable,
+    }
+
+
+def error_body(error: HeadraceError, partial: str | None) -> bytes:
+    """The body of an HTTP error; `partial` is the text that was received before it."""
+    body = error_object(error)
+    if partial is not None:
+        body["partial"] = partial
+    return msgspec.json.encode({"error": body})
