@@ -42,7 +42,7 @@ from headrace.engine.clock import Clock, SystemClock
 from headrace.engine.engine import Engine
 from headrace.engine.observer import Source
 from headrace.engine.order import Route
-from headrace.errors import HeadraceError, InternalError, MethodNotAllowed, NotFound
+from headrace.errors import ConfigError, HeadraceError, InternalError, MethodNotAllowed, NotFound
 from headrace.policy.auth import Access
 from headrace.policy.read_token import ReadTokens
 from headrace.providers import Factory, Provider
@@ -136,16 +136,11 @@ def create_app(
     that lets streams run on (P11).
 
     Raises:
-        ConfigError: the configuration would let strangers in without keys (P33).
+        ConfigError: the configuration would let strangers in without keys (P33), or what it needs is not installed.
     """
     config.check_access()
     clock = clock or SystemClock()
-    store = store or MemoryStore(
-        now=clock.wall,
-        retention=config.retention_seconds,
-        max_stream_bytes=config.max_stream_log_bytes,
-        max_bytes=config.max_log_bytes,
-    )
+    store = store or _store(config, clock)
     upstreams = Providers(config, providers)
     measured = Metrics()
     engine = Engine(config, store, clock, (measured, StreamLog()))
@@ -175,6 +170,29 @@ def create_app(
     _add_routes(app, [*routers, playground.router()] if config.playground else routers)
     guard = Guard(Handover(app, _defect), services.access, read_tokens, engine, clock.wall)
     return Envelope(_with_cors(guard, config), measured.responded)
+
+
+def _store(config: Config, clock: Clock) -> StreamStore:
+    """The log that the configuration names."""
+    if config.redis_url is None:
+        return MemoryStore(
+            now=clock.wall,
+            retention=config.retention_seconds,
+            max_stream_bytes=config.max_stream_log_bytes,
+            max_bytes=config.max_log_bytes,
+        )
+    try:
+        from headrace.stores.redis import RedisStore  # noqa: PLC0415 - an extra: most servers do without it
+    except ModuleNotFoundError:
+        raise ConfigError("redis_url needs a package more: pip install 'headrace[redis]'") from None
+    return RedisStore(
+        config.redis_url,
+        now=clock.wall,
+        sleep=clock.sleep,
+        prefix=config.redis_prefix,
+        retention=config.retention_seconds,
+        max_stream_bytes=config.max_stream_log_bytes,
+    )
 
 
 def _add_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:
@@ -215,6 +233,7 @@ def _lifespan(  # noqa: ANN202 - Starlette's own type
         async with AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
             stack.push_async_callback(providers.close)
+            await store.start()
             await providers.start()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(services.heartbeats.run)

@@ -1,4 +1,4 @@
-"""What decides who may call: `api_keys`, `cors_origins`, `allowed_hosts`, `secret`."""
+"""Who may call: `api_keys`, `cors_origins`, `allowed_hosts`, `secret`; and what lets us in elsewhere: `redis_url`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from headrace.config.problems import Path, Problems, as_list, as_mapping, shown
+from headrace.config.redis_url import parse_redis_url
 from headrace.config.schema import ApiKey
 from headrace.config.secret import Secret
 
@@ -20,7 +21,7 @@ _SHORTEST_SECRET = 22
 
 
 class AccessReader:
-    """Reads the lists and the secret; a problem is in the file, or in the variable if `source` names one."""
+    """Reads the lists and the secrets; a problem is in the file, or in the variable if `source` names one."""
 
     def __init__(self, problems: Problems, source: str | None = None) -> None:
         self._problems = problems
@@ -57,6 +58,16 @@ class AccessReader:
             return Secret(text)
         self._note(("secret",), f"expected at least {_SHORTEST_SECRET} visible ASCII characters without spaces, quoted")
         return None
+
+    def redis_url(self, value: object) -> Secret | None:
+        """The shared store's address, a secret because it may have a password; spaces around it are not part of it."""
+        text = value.strip() if isinstance(value, str) else ""
+        try:
+            parse_redis_url(text)
+        except ValueError as error:
+            self._note(("redis_url",), str(error))
+            return None
+        return Secret(text)
 
     def _strings(self, key: str, value: object, read: Callable[[object], str]) -> tuple[str, ...]:
         found: list[str] = []

@@ -15,10 +15,12 @@ from headrace.config.problems import Places, Problems, suggest
 from headrace.config.schema import CallSettings, Config
 from headrace.config.section import Keys, Section
 
-ACCESS: Final = ("api_keys", "cors_origins", "allowed_hosts", "secret")
+ACCESS: Final = ("api_keys", "cors_origins", "allowed_hosts", "secret", "redis_url")
 """What `AccessReader` reads."""
 _DEFAULTS: Final = Config()
 FILE_KEYS: Final = ("model_list", *scalar_types(Config), *ACCESS)
+REDIS_URL: Final = "REDIS_URL"
+"""The variable that hosting platforms set; our own and the file come first."""
 _TOP_LEVEL = "Headrace's settings stand at the top level"
 _IN_FILE: Final = Keys(
     FILE_KEYS,
@@ -54,6 +56,8 @@ def load(path: str | Path | None, environ: Mapping[str, str], overrides: Mapping
     outside |= {key: (_option(key), value) for key, value in (overrides or {}).items() if value is not None}
     values |= _converted(outside, problems)
     values |= _access(section, found, problems)
+    if "redis_url" not in values and environ.get(REDIS_URL, "").strip():
+        values["redis_url"] = AccessReader(problems, REDIS_URL).redis_url(environ[REDIS_URL])
     for given, text in _contradictions(values):
         if given in outside:
             problems.at(outside[given][0], text)

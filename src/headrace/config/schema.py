@@ -34,6 +34,8 @@ CountOrZero = Annotated[int, Meta(ge=0, le=100, description="a whole number from
 Flag = Annotated[bool, Meta(description="true or false", extra={"parse": parse_flag})]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a whole number from 0 to 65535")]
 Text = Annotated[str, Meta(min_length=1, description="a string")]
+# Braces would decide where a cluster keeps the keys.
+KeyPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$", description="1 to 64 letters, digits and . _ : -")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
     Meta(description="one of debug, info, warning, error", extra={"parse": str.lower}),
@@ -134,6 +136,10 @@ class Config(CallSettings, frozen=True, kw_only=True):
     lease_seconds: Seconds = 10.0
     # resumable-stream keeps a day in Redis; memory is dearer.
     retention_seconds: Seconds = 3600.0
+    # None: the memory of this process.
+    redis_url: Secret | None = None
+    # So that one server can be shared with others.
+    redis_prefix: KeyPrefix = "headrace:"
 
     # As Anthropic's limit for a Messages request: images come inside the JSON (P24).
     max_request_bytes: Bytes = 32 * 2**20

@@ -95,6 +95,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                tasks.start_soon(self._store.run)
                 tasks.start_soon(self._serve_cancellations)
                 tasks.start_soon(self._renew_leases)
                 tasks.start_soon(self._watch_deadlines)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from headrace.bodies import Body
-from headrace.events import Record
+from headrace.events import Cancelled, Failed, Record, Terminal
 
 StreamState = Literal["running", "finished", "failed", "cancelled"]
 
@@ -58,6 +58,21 @@ class StreamStore(Protocol):
     Every method raises `NotFound` for a stream that is unknown, deleted or expired, unless it says otherwise, and
     `StoreError` when the store itself cannot answer.
     """
+
+    async def start(self) -> None:
+        """Reach what the store needs, before anything is asked of it.
+
+        Raises:
+            ConfigError: it cannot be reached, or not so; the message says what to change.
+        """
+        ...
+
+    async def run(self) -> None:
+        """What the store does by itself, for as long as streams are written or read; a task of the engine's.
+
+        Returns where there is nothing to do, never raises, and is cancelled at the end.
+        """
+        ...
 
     async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out.
@@ -164,3 +179,10 @@ class StreamStore(Protocol):
     async def close(self) -> None:
         """Free what the store holds."""
         ...
+
+
+def state_after(terminal: Terminal) -> StreamState:
+    """The state of a stream that has ended so."""
+    if isinstance(terminal, Failed):
+        return "failed"
+    return "cancelled" if isinstance(terminal, Cancelled) else "finished"

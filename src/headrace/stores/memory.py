@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
 from headrace.bodies import Body
 from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap
-from headrace.events import Cancelled, Failed, Record, Terminal
+from headrace.events import Record
 from headrace.stores.archive import BLOCK_RECORDS, Archive, blocks, pieces
-from headrace.stores.base import Follower, Lease, StreamInfo, StreamState
+from headrace.stores.base import Follower, Lease, StreamInfo, StreamState, state_after
 from headrace.stores.cancels import Cancels
 from headrace.stores.claims import Claims
 from headrace.stores.stream import Stream
@@ -68,6 +68,12 @@ class MemoryStore:
         self._bytes = 0
         self._ended_bytes = 0
         self._last_epoch = 0  # of all removed streams: a lease never fits a later stream of the same id
+
+    async def start(self) -> None:
+        """There is nothing to reach."""
+
+    async def run(self) -> None:
+        """Nothing happens by itself here."""
 
     async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out."""
@@ -128,7 +134,7 @@ class MemoryStore:
         self._extend(stream, (record,), weigh((record,)))
         self._make_room(0)
         stream.ended_at = self._now()
-        stream.state = _state_after(terminal)
+        stream.state = state_after(terminal)
         self._ended[stream.id] = self._plain[stream.id] = stream
         self._ended_bytes += stream.cost
         self._cancels.drop(stream.id)
@@ -343,9 +349,3 @@ class MemoryStore:
 
 def _not_found(stream_id: str) -> NotFound:
     return NotFound(f"There is no stream {stream_id}.")
-
-
-def _state_after(terminal: Terminal) -> StreamState:
-    if isinstance(terminal, Failed):
-        return "failed"
-    return "cancelled" if isinstance(terminal, Cancelled) else "finished"

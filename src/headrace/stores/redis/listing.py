@@ -1,0 +1,132 @@
+"""Which streams there are: by owner, and those that run. Both may name streams that are gone, until somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from headrace.stores.base import StreamInfo, StreamState
+from headrace.stores.redis.feed import not_found
+from headrace.stores.redis.keys import Names
+from headrace.stores.redis.scripts import LIST
+from headrace.stores.redis.servers import Servers
+
+_KEPT = 30 * 86_400
+"""Seconds beside the retention that an owner who makes no more streams stays known: no stream runs that long."""
+
+_PAGE = 50
+_LOOKED_AT = 20
+"""Entries of one owner that are looked at in one go: of those that are gone, all but a few are found in time."""
+
+_FIELDS = ("owner", "state", "next", "created", "ended", "bytes")
+
+
+class Listing:
+    """Reads and cleans the two indexes; a stream's own hash is what counts."""
+
+    def __init__(self, servers: Servers, names: Names, retention: float) -> None:
+        """`retention` is in seconds."""
+        self._servers = servers
+        self._names = names
+        self._ttl = int(retention) + _KEPT
+        self._untidy: dict[str, None] = {}
+
+    async def enter(self, owner: str, stream_id: str) -> None:
+        """A stream was made."""
+        await LIST.run(self._servers, (self._names.owner(owner),), stream_id, self._ttl)
+        self._untidy[owner] = None
+
+    async def leave(self, owner: str, stream_id: str) -> None:
+        """A stream was deleted."""
+        key = self._names.owner(owner)
+        await self._servers.write(key, "ZREM", key, stream_id)
+
+    async def runs(self, stream_id: str, until: float) -> None:
+        """A stream has a lease until then, in Unix time."""
+        await self._servers.write(self._names.running, "ZADD", self._names.running, str(until), stream_id)
+
+    async def ended(self, stream_id: str) -> None:
+        """A stream does not run any more."""
+        await self._servers.write(self._names.running, "ZREM", self._names.running, stream_id)
+
+    async def info(self, stream_id: str) -> StreamInfo | None:
+        """What is known of a stream; None where there is none."""
+        meta = self._names.stream(stream_id).meta
+        return _info(stream_id, await self._servers.read(meta, "HMGET", meta, *_FIELDS))
+
+    async def page(self, owner: str, state: StreamState | None, before: str | None, limit: int) -> Sequence[StreamInfo]:
+        """See `StreamStore.list`."""
+        page: list[StreamInfo] = []
+        async for stream_id in self._newest(owner, before):
+            if len(page) >= limit:
+                break
+            info = await self.info(stream_id)
+            if info is None or info.owner != owner:
+                await self.leave(owner, stream_id)
+            elif state is None or info.state == state:
+                page.append(info)
+        return page
+
+    async def _newest(self, owner: str, before: str | None) -> AsyncGenerator[str]:
+        key = self._names.owner(owner)
+        end = "+inf"
+        if before is not None:
+            score = await self._servers.read(key, "ZSCORE", key, before)
+            if score is None:
+                raise not_found(before)
+            end = f"({score:.0f}"
+        while True:
+            entries: list[Any] = await self._servers.read(
+                key, "ZRANGE", key, end, "-inf", "BYSCORE", "REV", "LIMIT", 0, _PAGE, "WITHSCORES"
+            )
+            for member, score in entries:
+                yield member.decode()
+                end = f"({score:.0f}"
+            if len(entries) < _PAGE:
+                return
+
+    async def abandoned(self, now: float, limit: int) -> Sequence[StreamInfo]:
+        """Streams that run and whose lease has run out; `now` in Unix time."""
+        running = self._names.running
+        entries: list[bytes] = await self._servers.read(
+            running, "ZRANGE", running, "-inf", str(now), "BYSCORE", "LIMIT", 0, limit
+        )
+        found: list[StreamInfo] = []
+        for entry in entries:
+            stream_id = entry.decode()
+            info = await self.info(stream_id)
+            lease = self._names.stream(stream_id).lease
+            if info is None or info.state != "running":
+                await self.ended(stream_id)
+            elif not await self._servers.read(lease, "EXISTS", lease):
+                found.append(info)
+        return found
+
+    async def tidy(self) -> bool:
+        """Take out some entries of one owner whose streams are gone; says whether there is more to do."""
+        if not self._untidy:
+            return False
+        owner = next(iter(self._untidy))
+        del self._untidy[owner]
+        key = self._names.owner(owner)
+        entries: list[bytes] = await self._servers.read(key, "ZRANDMEMBER", key, _LOOKED_AT)
+        gone = [entry for entry in entries if await self.info(entry.decode()) is None]
+        if gone:
+            await self._servers.write(key, "ZREM", key, *gone)
+            self._untidy[owner] = None
+        return bool(self._untidy)
+
+
+def _info(stream_id: str, found: list[bytes | None]) -> StreamInfo | None:
+    owner, state, count, created, ended, size = found
+    if owner is None or state is None:
+        return None
+    return StreamInfo(
+        id=stream_id,
+        owner=owner.decode(),
+        state=state.decode(),  # pyright: ignore[reportArgumentType] - what `FINISH` was given
+        next_seq=int(count or 0),
+        created_ms=int(created or 0),
+        ended_ms=None if ended is None else int(ended),
+        bytes=int(size or 0),
+    )
