@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.dialects import BY_CODE, DIALECTS, bare_id
+from headrace.dialects.base import unsupported
 from headrace.events import (
     ArgsDelta,
     Cancelled,
@@ -238,3 +239,19 @@ def test_deltas_of_an_item_that_never_began_or_is_of_another_kind_say_nothing(di
     assert b"kept" in body
     if dialect != "native":
         assert b"lost" not in body and b"no call" not in body and b"no text" not in body
+
+
+@pytest.mark.parametrize(
+    ("shape", "field", "own"),
+    [
+        ("openai.chat", "response_format", "response_format"),
+        ("openai.responses", "response_format.type", "text.format.type"),
+        ("openai.responses", "messages[2].content[0]", "input"),
+        ("openai.responses", "tools[0].name", "tools[0].name"),
+        ("anthropic.messages", "stop", "stop_sequences"),
+        ("anthropic.messages", "messages[0].content", "messages[0].content"),
+    ],
+)
+def test_an_error_names_the_field_as_the_caller_wrote_it(shape: str, field: str, own: str):
+    error = json.loads(DIALECTS[shape].error(unsupported(field, "No.")))["error"]
+    assert (error["param"], error["message"]) == (own, f"{own} is not supported by this model: No.")

@@ -12,6 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
+from headrace.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES
+from headrace.dialects.base import Dialect
 from headrace.errors import (
     BadRequest,
     ConfigError,
@@ -84,6 +86,26 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[LocalProvi
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         LocalProvider(**settings)
+
+
+@pytest.mark.promise("P17")
+@pytest.mark.parametrize(
+    ("dialect", "body", "field"),
+    [
+        (OPENAI_CHAT, {"messages": [{"role": "user", "content": "hi"}], "logit_bias": {"1": 1}}, "logit_bias"),
+        (OPENAI_RESPONSES, {"input": "hi", "prompt": {"id": "pmpt_1"}}, "prompt"),
+        (
+            ANTHROPIC_MESSAGES,
+            {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, "container": "c"},
+            "container",
+        ),
+    ],
+)
+def test_what_the_embedded_model_cannot_be_told_is_refused_not_dropped(dialect: Dialect, body: Any, field: str) -> None:
+    asked = dialect.parse(json.dumps({"model": "demo", **body}).encode())
+    with pytest.raises(BadRequest) as refused:
+        LocalProvider().check(asked)
+    assert (refused.value.param, refused.value.error_code) == (field, "unsupported_parameter")
 
 
 @pytest.mark.parametrize(

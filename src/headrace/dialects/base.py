@@ -7,7 +7,7 @@ frames on every machine, and frame k is the same frame for ever. That alone make
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -125,6 +125,19 @@ NEUTRAL = "native"
 def unsupported(field: str, why: str) -> BadRequest:
     """The caller's error for what the model's server has no words for; it is never silently dropped."""
     return BadRequest(f"{field} is not supported by this model: {why}", code="unsupported_parameter", param=field)
+
+
+def in_own_words(param: str | None, message: str, names: Mapping[str, str]) -> tuple[str | None, str]:
+    """An error's `param` and message with the caller's name for a field that was found wrong under that of `Request`.
+
+    `names` has the shape's own name for each that is called otherwise. A name for `messages` takes the place of the
+    whole path, because items of other shapes are not counted alike.
+    """
+    field = re.split(r"\W", param or "", maxsplit=1)[0]
+    if param is None or field not in names:
+        return param, message
+    own = names[field] + ("" if field == "messages" else param[len(field) :])
+    return own, own + message[len(param) :] if message.startswith(param) else message
 
 
 _FIELD = re.compile(r"(?:missing required|unknown) field `(?P<name>[^`]+)`")

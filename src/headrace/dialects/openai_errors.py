@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from headrace.dialects.base import in_own_words
 from headrace.errors import HeadraceError
 from headrace.events import Cancelled, Failed
 
+_SAME: dict[str, str] = {}
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -23,8 +26,11 @@ _TYPES = {
 }
 
 
-def error_object(problem: HeadraceError | Failed | Cancelled) -> dict[str, Any]:
-    """The value of `error`; `retryable` is ours: OpenAI's clients ignore what they do not know."""
+def error_object(problem: HeadraceError | Failed | Cancelled, names: Mapping[str, str] = _SAME) -> dict[str, Any]:
+    """The value of `error`; `retryable` is ours: OpenAI's clients ignore what they do not know.
+
+    `names` is as in `in_own_words`.
+    """
     if isinstance(problem, Cancelled):
         status, code, retryable, param = 499, "cancelled", False, None
         message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
@@ -34,6 +40,7 @@ def error_object(problem: HeadraceError | Failed | Cancelled) -> dict[str, Any]:
     else:
         status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
         message = problem.message
+    param, message = in_own_words(param, message, names)
     return {
         "message": message,
         "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
@@ -43,9 +50,9 @@ def error_object(problem: HeadraceError | Failed | Cancelled) -> dict[str, Any]:
     }
 
 
-def error_body(error: HeadraceError, partial: str | None) -> bytes:
-    """The body of an HTTP error; `partial` is the text that was received before it."""
-    body = error_object(error)
+def error_body(error: HeadraceError, partial: str | None, names: Mapping[str, str] = _SAME) -> bytes:
+    """The body of an HTTP error; `partial` is the text that was received before it, `names` as in `in_own_words`."""
+    body = error_object(error, names)
     if partial is not None:
         body["partial"] = partial
     return msgspec.json.encode({"error": body})

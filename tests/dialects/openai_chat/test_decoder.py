@@ -34,6 +34,18 @@ def delta(fields: dict[str, Any], finish: str | None = None, index: int = 0) -> 
     return {"id": "up-1", "model": "big", "choices": [{"index": index, "delta": fields, "finish_reason": finish}]}
 
 
+@pytest.mark.parametrize(
+    "said", [{"reasoning_content": "hm"}, {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]}]
+)
+def test_the_empty_text_that_servers_begin_with_is_no_item(said: dict[str, Any]):
+    """Other shapes would show an empty block, which Anthropic refuses when it is sent back."""
+    events = feed(delta({"role": "assistant", "content": ""}), delta(said))
+    started = [event for event in events if isinstance(event, ItemStart)]
+    assert [(item.item, item.kind) for item in started] == [
+        (0, "reasoning" if "reasoning_content" in said else "tool_call")
+    ]
+
+
 def test_text_becomes_one_item_with_its_deltas():
     events = feed(delta({"role": "assistant", "content": ""}), delta({"content": "a"}), delta({"content": "b"}, "stop"))
     assert events == [

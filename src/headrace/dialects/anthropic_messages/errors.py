@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.dialects.base import in_own_words
 from headrace.errors import HeadraceError
 from headrace.events import Cancelled, Failed
 
@@ -19,6 +20,13 @@ _TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+_NAMES = {
+    "stop": "stop_sequences",
+    "response_format": "output_config.format",
+    "reasoning_effort": "output_config.effort",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+}
+"""What fields of `Request` are called here."""
 
 
 def error_body(problem: HeadraceError | Failed | Cancelled, partial: str | None = None) -> dict[str, Any]:
@@ -32,6 +40,7 @@ def error_body(problem: HeadraceError | Failed | Cancelled, partial: str | None 
     else:
         status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
         message = problem.message
+    param, message = in_own_words(param, message, _NAMES)
     error: dict[str, Any] = {
         "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"),
         "message": message,

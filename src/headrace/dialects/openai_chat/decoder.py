@@ -289,7 +289,7 @@ class ChatDecoder:
         events: list[Event],
     ) -> None:
         if state.kind != kind or state.name != name:
-            if not text and logprobs is None and not (kind == "text" and state.fresh):
+            if not text and logprobs is None:
                 # Servers send empty strings beside reasoning and tool calls: nothing begins there.
                 self._unsaid = True
                 return

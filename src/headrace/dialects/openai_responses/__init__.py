@@ -16,6 +16,7 @@ from headrace.dialects.openai_responses import request as _request
 from headrace.dialects.openai_responses import writing as _writing
 from headrace.dialects.openai_responses.answer import chunks_of, output_items, response_object
 from headrace.dialects.openai_responses.decoder import ResponsesDecoder
+from headrace.dialects.openai_responses.errors import NAMES
 from headrace.dialects.openai_responses.view import ResponsesView
 from headrace.dialects.openai_responses.wire import NAME, PREFIX, is_kept_frame
 from headrace.errors import HeadraceError
@@ -58,7 +59,7 @@ class OpenAIResponses:
 
     def error(self, error: HeadraceError, partial: str | None = None) -> bytes:
         """`{"error": {...}}`."""
-        return error_body(error, partial)
+        return error_body(error, partial, NAMES)
 
 
 write_request = _writing.write

@@ -13,12 +13,20 @@ from headrace.dialects.upstream_errors import error_said
 from headrace.errors import RateLimited, UpstreamError
 from headrace.events import Failed
 
+NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+"""What fields of `Request` are called here."""
+
 _fields_of = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def error_frame(problem: Failed) -> dict[str, Any]:
     """The last frame of a failure, twice the same: the API documents it flat, clients raise only on the nested form."""
-    error = error_object(problem)
+    error = error_object(problem, NAMES)
     return {**error, "type": "error", "error": error}
 
 

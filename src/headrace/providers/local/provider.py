@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from headrace.bodies import LongBody
+from headrace.dialects import DIALECTS
+from headrace.dialects.base import unsupported
 from headrace.errors import (
     BadRequest,
     ConfigError,
@@ -54,7 +56,9 @@ class LocalProvider:
         self._at_exit: weakref.finalize[[], LocalProvider] | None = None
 
     def check(self, request: Request) -> None:
-        """What the embedded model cannot do is refused when it is asked, before the first token."""
+        """Refuse fields that it does not read; what else it cannot do is refused when it is asked, before a token."""
+        for name in DIALECTS[request.dialect].unsaid(request):
+            raise unsupported(name, "The embedded model cannot be told of it.")
 
     async def start(self) -> None:
         """Load the model, if that has not been done. The event loop stands for most of the 0.3 to 0.6 s.

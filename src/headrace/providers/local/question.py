@@ -16,7 +16,7 @@ ToGrammar = Callable[[dict[str, Any]], str]
 # alone it ends in one sentence, or one JSON string, repeated until the context is full; with the penalty a story ends
 # by itself after about 400 tokens.
 _DEFAULTS = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
-_SAME_NAME = ("temperature", "top_p", "max_tokens", "seed", "presence_penalty", "frequency_penalty")
+_SAME_NAME = ("temperature", "top_p", "top_k", "max_tokens", "seed", "presence_penalty", "frequency_penalty")
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 # The template knows three roles; a result is text for the model to read.
 _ROLES = {"developer": "system", "tool": "user", "function": "user"}
