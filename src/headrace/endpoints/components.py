@@ -182,6 +182,7 @@ _STREAM_FIELDS: Final[Schema] = _ROW_FIELDS | {
     "text": {"type": "string", "description": "The first choice's so far."},
     "choices": list_of(OBJECT),
     "usage": or_null(OBJECT),
+    "cost_usd": or_null(number(minimum=0)),
     "finish_reason": STRING,
     "error": OBJECT,
     "cancelled_by": STRING,
@@ -216,7 +217,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "NativeTool": _NATIVE_TOOL,
     "NativeRequest": _NATIVE_REQUEST,
     "StreamRow": object_of(_ROW_FIELDS, *_ROW_FIELDS),
-    "Stream": object_of(_STREAM_FIELDS, *_ROW_FIELDS, "created", "text", "choices", "usage"),
+    "Stream": object_of(_STREAM_FIELDS, *_ROW_FIELDS, "created", "text", "choices", "usage", "cost_usd"),
     "StreamList": object_of(
         {"data": list_of(ref("StreamRow")), "has_more": BOOLEAN, "next": or_null(STREAM_ID)},
         *("data", "has_more", "next"),

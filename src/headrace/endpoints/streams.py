@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, cast, get_args
 
+import anyio.to_thread
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -21,8 +22,10 @@ from headrace.endpoints.intake import Intake, stream_headers
 from headrace.endpoints.services import Services
 from headrace.engine.idempotency import claim_name
 from headrace.errors import BadRequest, NotFound, PayloadTooLarge
+from headrace.events import Answer, StepStart
 from headrace.policy import disconnect
 from headrace.policy.auth import checked_token
+from headrace.policy.pricing import cost_of
 from headrace.stores.base import StreamInfo, StreamState
 from headrace.transports.framing import SSE
 from headrace.transports.http import StreamResponse, WholeResponse
@@ -119,7 +122,16 @@ class Streams:
     async def _state(self, stream_id: str, owner: str) -> dict[str, Any]:
         info = await self._engine.info(stream_id, owner)
         row = await self._row(info)
-        return row | answer_object(await self._engine.answer(stream_id))
+        answer = await self._engine.answer(stream_id)
+        return row | answer_object(answer) | {"cost_usd": await self._cost(answer)}
+
+    async def _cost(self, answer: Answer) -> float | None:
+        """List price of the tokens so far; None where there is none, or nobody knows it."""
+        record = await self._engine.beginning(answer.start.id)
+        if record is None or answer.usage is None:
+            return None
+        step = next(event for event in record.events if isinstance(event, StepStart))
+        return await anyio.to_thread.run_sync(cost_of, answer.usage, step.provider, step.model)
 
     async def events(self, request: Request, stream_id: str) -> Response:
         """The stream in any format, from any position, while it runs or after it has ended."""

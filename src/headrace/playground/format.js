@@ -13,6 +13,12 @@ export function duration(milliseconds) {
   return `${Math.floor(milliseconds / 60_000)} min ${Math.round((milliseconds % 60_000) / 1000)} s`;
 }
 
+/** US dollars, with two digits that say something: "$0.0042". */
+export function dollars(value) {
+  if (value === undefined || value === null) return "–";
+  return `$${value >= 1 ? value.toFixed(2) : Number(value.toPrecision(2))}`;
+}
+
 /** Tokens in a second. */
 export function rate(value) {
   if (value === undefined || !Number.isFinite(value)) return "–";

@@ -38,7 +38,7 @@ export class Live {
     this.closeViewer();
     this.enable(stream.id !== undefined);
     stream.ready.then(() => stream === this.stream && this.enable(true), () => {});
-    stream.on("end", () => stream === this.stream && this.wasCut && this.compare(stream));
+    stream.on("end", () => stream === this.stream && this.ended(stream));
   }
 
   enable(on) {
@@ -59,18 +59,21 @@ export class Live {
     setTimeout(() => this.countDown(), 250);
   }
 
-  /** After a cut: whether what was read in pieces is what the server has as a whole. */
-  async compare(stream) {
+  /** What it cost; after a cut also whether what was read in pieces is what the server has as a whole. */
+  async ended(stream) {
     if (stream.state === "closed" || !stream.id) return;
     try {
       const whole = await request(`/v1/streams/${stream.id}`);
+      if (stream !== this.stream) return;
+      this.meter.price(whole.cost_usd);
+      if (!this.wasCut) return;
       const same = whole.text === stream.text;
       this.check.dataset.ok = String(same);
       this.check.textContent = same
         ? `Checked against the server: all ${count(stream.text.length)} characters, nothing lost, nothing twice.`
         : "What arrived differs from what the server has.";
     } catch (error) {
-      this.check.textContent = `Could not be checked: ${explain(error).title}.`;
+      if (this.wasCut) this.check.textContent = `Could not be checked: ${explain(error).title}.`;
     }
   }
 

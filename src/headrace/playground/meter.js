@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { beforeFrame } from "./frames.js";
-import { count, duration, rate } from "./format.js";
+import { count, dollars, duration, rate } from "./format.js";
 import { Sheet } from "./sheet.js";
 
 /** Reads that are shown; older ones leave the plot. */
@@ -16,6 +16,7 @@ const FIGURES = [
   ["gap", "Gap p95"],
   ["usage", "Usage in / out"],
   ["resumes", "Resumed"],
+  ["cost", "Cost"],
 ];
 
 export class Meter {
@@ -36,6 +37,7 @@ export class Meter {
   /** Measures a stream from now on, and forgets the one before. */
   follow(stream) {
     this.gaps = [];
+    this.cost = null;
     this.stream = stream;
     this.resumes = 0;
     this.seen = 0;
@@ -48,6 +50,12 @@ export class Meter {
     stream.on("change", () => {
       if (this.stream === stream) this.note(stream.timing);
     });
+    beforeFrame(this.draw);
+  }
+
+  /** US dollars at list prices; null where nobody knows. */
+  price(cost) {
+    this.cost = cost;
     beforeFrame(this.draw);
   }
 
@@ -69,6 +77,7 @@ export class Meter {
       gap: duration(timing.gap(0.95)),
       usage: usage ? `${count(usage.input)} / ${count(usage.output)}${["estimated", "partial"].includes(usage.source) ? " est." : ""}` : "–",
       resumes: this.resumes ? `${this.resumes}×` : "–",
+      cost: dollars(this.cost),
     };
     for (const [name, text] of Object.entries(texts)) {
       if (this.values[name].textContent !== text) this.values[name].textContent = text;
