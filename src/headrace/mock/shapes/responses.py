@@ -27,7 +27,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "service_tier": "default",
-    "store": True,
+    "store": False,
     "temperature": 1.0,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
@@ -102,7 +102,7 @@ def _echo(fields: dict[str, Any]) -> dict[str, Any]:
     tools: list[dict[str, Any]] = said.get("tools", [])
     whole = {"description": None, "parameters": None, "strict": True}
     said["tools"] = [{**whole, **tool} if tool.get("type") == "function" else tool for tool in tools]
-    return {**_DEFAULTS, **said}
+    return {**_DEFAULTS, **said, "store": False}  # it keeps nothing, and who asks it must not think so
 
 
 class Responses(Shape):
