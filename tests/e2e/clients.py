@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import anthropic
-import anyio
 import openai
+from anyio.from_thread import start_blocking_portal
 
 PICTURE = base64.b64encode(bytes(range(256))).decode()
 TOOLS = ("weather", "tides", "bridges")
 ERRORS = (openai.APIError, anthropic.APIError, openai.APIConnectionError, anthropic.APIConnectionError)
+
+
+T = TypeVar("T")
+
+
+def in_a_loop(run: Callable[[], Awaitable[T]]) -> T:
+    """Run in an event loop of another thread: a fixture of other tests may hold one of this thread."""
+    with start_blocking_portal() as portal:
+        return portal.call(run)
 
 
 class Seen(NamedTuple):
@@ -100,7 +109,7 @@ def chat_streamed(ask: Ask) -> Seen:
                 answer = cut.completion
             return _chat_seen(answer)._replace(reasoning="".join(reasoning))
 
-    return anyio.run(run)
+    return in_a_loop(run)
 
 
 def _responses_request(ask: Ask) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def responses_streamed(ask: Ask) -> Seen:
         assert numbers == list(range(len(numbers))), "sequence numbers have gaps"
         return _responses_seen(last.response)
 
-    return anyio.run(run)
+    return in_a_loop(run)
 
 
 def _messages_request(ask: Ask) -> dict[str, Any]:
@@ -192,7 +201,7 @@ def messages_streamed(ask: Ask) -> Seen:
             assert answer.stop_reason is not None, "a cut stream looks like a whole one"
             return _messages_seen(answer)
 
-    return anyio.run(run)
+    return in_a_loop(run)
 
 
 CLIENTS: dict[str, Client] = {

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import anyio
 import openai
 import pytest
 
 from headrace.mock import answer_text
+from tests.e2e.clients import in_a_loop
 from tests.e2e.processes import HEADRACE, PATIENCE_S, Server, running, serving
 
 WORDS = 12
@@ -112,7 +112,7 @@ def test_the_clients_helper_goes_on_while_the_model_writes_and_after_the_end(ser
         assert live[0] == list(range(2, 2 + len(live[0])))
         assert live[1] == answer_text(0, prompt, WORDS)
 
-    anyio.run(run)
+    in_a_loop(run)
 
 
 @pytest.mark.promise("P7")
