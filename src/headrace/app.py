@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -43,8 +45,9 @@ from headrace.engine.engine import Engine
 from headrace.engine.observer import Source
 from headrace.engine.order import Route
 from headrace.errors import ConfigError, HeadraceError, InternalError, MethodNotAllowed, NotFound
+from headrace.policy import pricing
 from headrace.policy.auth import Access
-from headrace.policy.read_token import ReadTokens
+from headrace.policy.read_token import FOR_EVER, SHARED_SECRET, ReadTokens
 from headrace.providers import Factory, Provider
 from headrace.providers import create as create_provider
 from headrace.stores.base import StreamStore
@@ -153,18 +156,18 @@ def create_app(
         heartbeats=Heartbeats(clock, config.keepalive_seconds, config.write_timeout),
         metrics=measured,
     )
+    read_tokens = ReadTokens(config.secret)
     app = _FastAPI(
         title="Headrace",
         version=__version__,
         summary="Every response is a durable stream with an id.",
-        lifespan=_lifespan(services, upstreams, store, cut),
+        lifespan=_lifespan(services, upstreams, store, read_tokens, cut),
         redoc_url=None,
         docs_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
     app.asks_for_keys = bool(config.api_keys)
-    read_tokens = ReadTokens(config.secret)
     modules = (completions, token_count, responses, streams, prompt, models, health, metrics)
     routers = [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
     _add_routes(app, [*routers, playground.router()] if config.playground else routers)
@@ -224,7 +227,7 @@ def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
 
 
 def _lifespan(  # noqa: ANN202 - Starlette's own type
-    services: Services, providers: Providers, store: StreamStore, cut: anyio.Event | None
+    services: Services, providers: Providers, store: StreamStore, read_tokens: ReadTokens, cut: anyio.Event | None
 ):
     """Start providers, then the engine; drain and stop in the opposite order: every stream gets its terminal record."""
 
@@ -234,7 +237,10 @@ def _lifespan(  # noqa: ANN202 - Starlette's own type
             stack.push_async_callback(store.close)
             stack.push_async_callback(providers.close)
             await store.start()
+            if services.config.secret is None:
+                read_tokens.sign_with(await store.claim(SHARED_SECRET, secrets.token_urlsafe(32), FOR_EVER))
             await providers.start()
+            await anyio.to_thread.run_sync(pricing.load)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(services.heartbeats.run)
                 async with services.engine.running():

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from headrace.config import Secret
+from headrace.stores.memory import MemoryStore
 from tests.endpoints.serving import ALICE, ASKED, BOB, SSE, STREAMS, TWO_KEYS, UNKNOWN, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P32")]
@@ -105,3 +106,15 @@ async def test_no_log_line_has_a_token(caplog: pytest.LogCaptureFixture) -> None
             refused = await server.ask("GET", f"/v1/models?token={token['token']}", key=None)
     assert token["token"] not in caplog.text
     assert token["token"] not in refused.body.decode()
+
+
+async def test_servers_of_one_store_take_each_others_tokens_without_being_told_a_secret() -> None:
+    store = MemoryStore(now=lambda: 0.0)
+    async with serving(store=store) as one, serving(store=store) as other:
+        stream_id = (await one.ask("POST", STREAMS, ASKED)).stream_id
+        token = (await one.ask("POST", f"/v1/streams/{stream_id}/token")).json()
+        assert (await other.ask("GET", token["url"])).status == 200
+    async with serving() as stranger:
+        stranger_id = (await stranger.ask("POST", STREAMS, ASKED)).stream_id
+        url = token["url"].replace(stream_id, stranger_id)
+        assert (await stranger.ask("GET", url)).status == 401

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any, cast, get_args
 
-import anyio.to_thread
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -131,7 +130,7 @@ class Streams:
         if record is None or answer.usage is None:
             return None
         step = next(event for event in record.events if isinstance(event, StepStart))
-        return await anyio.to_thread.run_sync(cost_of, answer.usage, step.provider, step.model)
+        return cost_of(answer.usage, step.provider, step.model)
 
     async def events(self, request: Request, stream_id: str) -> Response:
         """The stream in any format, from any position, while it runs or after it has ended."""

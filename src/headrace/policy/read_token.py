@@ -20,6 +20,11 @@ from headrace.errors import Unauthorized
 LONGEST_TTL = 600
 """Seconds: a token is in a URL, which histories and logs of others may keep."""
 
+SHARED_SECRET = "read-tokens"
+"""Name of the claim under which all servers of one store find the secret that the first of them has drawn."""
+FOR_EVER = 10 * 365 * 86_400.0
+"""Seconds for which that claim holds."""
+
 _MODE = "r"
 _TOKEN = re.compile(r"r\.([0-9a-f]{1,12})\.([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -28,8 +33,12 @@ class ReadTokens:
     """Makes and checks tokens of one secret."""
 
     def __init__(self, secret: Secret | None) -> None:
-        """Without a secret, one is drawn: its tokens end with the process."""
+        """Without a secret, one is drawn: its tokens end with the process, unless `sign_with` gives another."""
         self._key = secret.reveal().encode() if secret is not None else secrets.token_bytes(32)
+
+    def sign_with(self, secret: str) -> None:
+        """Use this one from now on."""
+        self._key = secret.encode()
 
     def make(self, stream_id: str, expires: int) -> str:
         """The token that opens the stream until `expires`, Unix time in seconds."""
