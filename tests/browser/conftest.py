@@ -69,14 +69,16 @@ async def visiting(browser: Browser, **options: Any) -> AsyncIterator[Visitor]:
 
 
 @contextlib.contextmanager
-def mocking(directory: Path, *options: str, serve: Sequence[str] = (), **extra: str) -> Iterator[Server]:
-    """Headrace in front of `headrace mock` with these options."""
+def mocking(
+    directory: Path, *options: str, serve: Sequence[str] = (), models: str = "mock", **extra: str
+) -> Iterator[Server]:
+    """Headrace in front of `headrace mock` with these options; `models` is the name that it serves, or a pattern."""
     with running([HEADRACE, "mock", "--port", "0", *options], stderr=None) as mock:
         url = re.search(rb"http://\S+", mock.stdout.readline())
         assert url is not None
         extra = {"OPENAI_BASE_URL": f"{url[0].decode()}/v1", "OPENAI_API_KEY": "none", "HEADRACE_RETRIES": "0", **extra}
         file = directory / "headrace.yaml"
-        file.write_text("model_list:\n- model_name: mock\n  params: {model: openai/mock}\n")
+        file.write_text(f"model_list:\n- model_name: '{models}'\n  params: {{model: 'openai/{models}'}}\n")
         with serving(directory, "--config", str(file), *serve, **extra) as server:
             yield server
 

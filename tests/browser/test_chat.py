@@ -44,6 +44,23 @@ async def test_an_answer_is_shown_whole_with_its_figures(visitor: Visitor, mocke
     assert await page.evaluate("navigator.clipboard.readText()") == answer_text(0, QUESTION, 120)
 
 
+async def test_where_any_model_is_served_its_name_is_typed_and_kept(visitor: Visitor, tmp_path: Path) -> None:
+    with mocking(tmp_path, "--tokens", "5", models="*") as server:
+        page = await visitor.open(server.url)
+        name = page.get_by_role("textbox", name="Model")
+        await ask(page)
+        await expect(name).to_be_focused()
+        await expect(page.get_by_role("textbox", name="Message")).to_have_value(QUESTION)
+        await name.fill("gpt-4o-mini")
+        await page.get_by_role("button", name="Send").click()
+        await until_over(page)
+        state = fetch(server, f"/v1/streams/{await stream_id(page)}")
+        assert state["model"] == "gpt-4o-mini" and state["cost_usd"] > 0
+        await expect(page.locator("[data-figure=cost]")).to_contain_text("$")
+        await page.reload()
+        await expect(name).to_have_value("gpt-4o-mini")
+
+
 async def test_stop_stops_the_model_and_what_it_said_stays(visitor: Visitor, mocked: Server) -> None:
     page = await visitor.open(mocked.url)
     await ask(page, LONG)
