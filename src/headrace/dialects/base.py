@@ -11,11 +11,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from headrace.bodies import LongBody
 from headrace.codecs import NOT_JSON
 from headrace.errors import BadRequest, HeadraceError
-from headrace.events import Answer, Chunk, Record, Terminal
+from headrace.events import Answer, Cancelled, Chunk, Failed, Record, Terminal
 from headrace.messages import Message, Request
 
 
@@ -138,6 +139,43 @@ def in_own_words(param: str | None, message: str, names: Mapping[str, str]) -> t
         return param, message
     own = names[field] + ("" if field == "messages" else param[len(field) :])
     return own, own + message[len(param) :] if message.startswith(param) else message
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What is said of a problem, in whatever form."""
+
+    status: int
+    """As an answer of its own would have it."""
+    code: str
+    message: str
+    retryable: bool
+    param: str | None
+
+
+def told(problem: HeadraceError | Failed | Cancelled, names: Mapping[str, str]) -> Told:
+    """What a shape says of an error, or of a stream that did not finish; `names` is as in `in_own_words`."""
+    if isinstance(problem, Cancelled):
+        message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
+        return Told(499, "cancelled", message, retryable=False, param=None)
+    param, message = in_own_words(problem.param, problem.message, names)
+    if isinstance(problem, Failed):
+        return Told(problem.status, problem.code, message, problem.retryable, param)
+    return Told(problem.status, problem.error_code, message, problem.may_retry, param)
+
+
+def refuse_key(given: Raw | UnsetType) -> None:
+    """Refuse a key in a body, where some gateways take the caller's own; here it would be stored (P34, P36).
+
+    Raises:
+        BadRequest: there is one.
+    """
+    if given is not UNSET:
+        raise BadRequest("A key does not belong in the body: it would not be used.", param="api_key")
+
+
+def one_line(data: bytes) -> bytes:
+    """A frame that is spread over several `data:` lines as one; in JSON only white space can hold them."""
+    return data.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 _FIELD = re.compile(r"(?:missing required|unknown) field `(?P<name>[^`]+)`")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.dialects.base import in_own_words
+from headrace.dialects.base import told
 from headrace.errors import HeadraceError
 from headrace.events import Cancelled, Failed
 
@@ -31,22 +31,13 @@ def error_object(problem: HeadraceError | Failed | Cancelled, names: Mapping[str
 
     `names` is as in `in_own_words`.
     """
-    if isinstance(problem, Cancelled):
-        status, code, retryable, param = 499, "cancelled", False, None
-        message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
-    elif isinstance(problem, Failed):
-        status, code, retryable, param = problem.status, problem.code, problem.retryable, problem.param
-        message = problem.message
-    else:
-        status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
-        message = problem.message
-    param, message = in_own_words(param, message, names)
+    said = told(problem, names)
     return {
-        "message": message,
-        "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
-        "param": param,
-        "code": code,
-        "retryable": retryable,
+        "message": said.message,
+        "type": _TYPES.get(said.status, "invalid_request_error" if said.status < 500 else "server_error"),
+        "param": said.param,
+        "code": said.code,
+        "retryable": said.retryable,
     }
 
 

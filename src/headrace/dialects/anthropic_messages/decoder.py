@@ -14,6 +14,7 @@ from msgspec import Raw
 from headrace.codecs import NOT_JSON
 from headrace.dialects.anthropic_messages import wire
 from headrace.dialects.anthropic_messages.wire import NAME
+from headrace.dialects.base import one_line
 from headrace.dialects.upstream_errors import error_said
 from headrace.errors import HeadraceError, UpstreamProtocol
 from headrace.events import (
@@ -80,12 +81,10 @@ class MessagesDecoder:
         """Decode one frame's data: see `Decoder.feed`."""
         if self.closed:
             return None
-        if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
-            data = data.replace(b"\n", b" ").replace(b"\r", b" ")
         try:
             frame = _strict(data)
         except NOT_JSON:
-            return self._read(data)
+            return self._read(one_line(data))
         if type(frame) is wire.BlockDelta:
             return self._delta(frame.index, frame.delta, data)
         if type(frame) is wire.BlockStop:
@@ -234,7 +233,7 @@ def _piece(delta: Raw) -> wire.Piece | None:
 
 def _kept(data: bytes) -> Raw:
     """The frame's own JSON, without white space around it, which a store that reads and writes it would drop."""
-    return Raw(data.strip())
+    return Raw(one_line(data).strip())
 
 
 def _type_of(data: bytes) -> str:

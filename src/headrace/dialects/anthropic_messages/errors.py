@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.dialects.base import in_own_words
+from headrace.dialects.base import told
 from headrace.errors import HeadraceError
 from headrace.events import Cancelled, Failed
 
@@ -31,24 +31,15 @@ _NAMES = {
 
 def error_body(problem: HeadraceError | Failed | Cancelled, partial: str | None = None) -> dict[str, Any]:
     """The whole body; `code`, `retryable`, `param` and `partial` are ours, and Anthropic's clients ignore them."""
-    if isinstance(problem, Cancelled):
-        status, code, retryable, param = 499, "cancelled", False, None
-        message = f"The stream was cancelled ({problem.by}); what was received so far can still be read by its id."
-    elif isinstance(problem, Failed):
-        status, code, retryable, param = problem.status, problem.code, problem.retryable, problem.param
-        message = problem.message
-    else:
-        status, code, retryable, param = problem.status, problem.error_code, problem.may_retry, problem.param
-        message = problem.message
-    param, message = in_own_words(param, message, _NAMES)
+    said = told(problem, _NAMES)
     error: dict[str, Any] = {
-        "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"),
-        "message": message,
-        "code": code,
-        "retryable": retryable,
+        "type": _TYPES.get(said.status, "invalid_request_error" if said.status < 500 else "api_error"),
+        "message": said.message,
+        "code": said.code,
+        "retryable": said.retryable,
     }
-    if param is not None:
-        error["param"] = param
+    if said.param is not None:
+        error["param"] = said.param
     if partial is not None:
         error["partial"] = partial
     return {"type": "error", "error": error}

@@ -13,7 +13,7 @@ from headrace.bodies import LARGEST_STEP, LongBody
 from headrace.dialects import long
 from headrace.dialects.anthropic_messages.blocks import Content, messages_of, parts_of
 from headrace.dialects.anthropic_messages.wire import NAME
-from headrace.dialects.base import check_utf8, read_json
+from headrace.dialects.base import check_utf8, read_json, refuse_key
 from headrace.errors import BadRequest
 from headrace.messages import LongMessages, Message, Request, Settings, Tool
 
@@ -150,8 +150,7 @@ def _system(read: _Counted) -> tuple[Message, ...]:
 
 
 def _request(read: _Counted, messages: Collection[Message], body: bytes | LongBody) -> Request:
-    if read.api_key is not UNSET:  # where some gateways take the caller's own key; here it would be stored (P34, P36)
-        raise BadRequest("A key does not belong in the body: it would not be used.", param="api_key")
+    refuse_key(read.api_key)
     return Request(
         dialect=NAME,
         model=read.model,

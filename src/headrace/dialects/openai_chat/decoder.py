@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from headrace.codecs import NOT_JSON
+from headrace.dialects.base import one_line
 from headrace.dialects.openai_chat import wire
 from headrace.dialects.openai_chat.errors import in_band_error
 from headrace.dialects.openai_chat.pattern import Pattern, text_of
@@ -110,8 +111,7 @@ class ChatDecoder:
 
     def _read(self, data: bytes) -> Chunk | None:
         """Read a frame in full."""
-        if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
-            data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+        data = one_line(data)
         self._numbers.clear()
         self._reindexed = self._unsaid = False
         try:

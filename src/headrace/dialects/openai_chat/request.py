@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headrace.bodies import LongBody
 from headrace.dialects import long
-from headrace.dialects.base import check_utf8, read_json, unsupported
+from headrace.dialects.base import check_utf8, read_json, refuse_key, unsupported
 from headrace.dialects.openai_chat.decoder import NAME
 from headrace.dialects.openai_chat.message import MessageFields, read_message, said_messages
 from headrace.dialects.openai_chat.view import INCLUDE_USAGE
@@ -92,8 +92,7 @@ def parse_long(body: LongBody) -> long.Steps[Request]:
 
 
 def _request(read: _Body, messages: Collection[Message], body: bytes | LongBody) -> Request:
-    if read.api_key is not UNSET:  # where some gateways take the caller's own key; here it would be stored (P34, P36)
-        raise BadRequest("A key does not belong in the body: it would not be used.", param="api_key")
+    refuse_key(read.api_key)
     options = read.stream_options
     return Request(
         dialect=NAME,

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from headrace.codecs import NOT_JSON
+from headrace.dialects.base import one_line
 from headrace.dialects.openai_responses import wire
 from headrace.dialects.openai_responses.errors import in_band_error
 from headrace.dialects.openai_responses.open_items import READERS, OpenItems
@@ -37,8 +38,6 @@ class ResponsesDecoder:
         """Decode one frame's data: see `Decoder.feed`."""
         if self.closed:
             return None
-        if b"\n" in data or b"\r" in data:  # spread over several `data:` lines; in JSON only white space can hold them
-            data = data.replace(b"\n", b" ").replace(b"\r", b" ")
         try:
             delta = wire.read_delta(data)
         except NOT_JSON:
@@ -48,6 +47,7 @@ class ResponsesDecoder:
 
     def _read(self, data: bytes) -> Chunk | None:
         """Any other frame, which keeps its JSON."""
+        data = one_line(data)
         if data == b"[DONE]":  # which some servers add
             return None
         try:

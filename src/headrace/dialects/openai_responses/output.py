@@ -53,6 +53,14 @@ WORDS: dict[ItemKind, Words] = {"text": TEXT, "refusal": REFUSAL, "reasoning": S
 """By what the log calls it; the other kinds have no word here."""
 
 
+class Pieces(list[str]):
+    """A text while it grows. A copy has the same pieces: looking at each of 100,000 took 30 ms."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pieces:
+        """As `copy.deepcopy` wants it."""
+        return Pieces(self)
+
+
 class Part:
     """Text that may still grow."""
 
@@ -80,7 +88,7 @@ class Part:
         """Where it is, as frames say it."""
         if words.index:
             self.place[words.index] = index
-        self.pieces: list[str] = []
+        self.pieces = Pieces()
         self.logprobs: list[Raw] = []
         self.begun = False
         """Whether the frame that begins it was sent."""
@@ -115,6 +123,7 @@ class Part:
         if not self.open:
             return []
         self.open = False
+        self.pieces = Pieces([self.text])  # four frames have it
         if not (self.begun or self.words is ARGUMENTS):
             return []
         said: Fields = {**self.place, self.words.field: self.text}

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headrace.bodies import LongBody
 from headrace.dialects import long
-from headrace.dialects.base import check_utf8, read_json
+from headrace.dialects.base import check_utf8, read_json, refuse_key
 from headrace.dialects.openai_responses import items
 from headrace.dialects.openai_responses.wire import NAME
 from headrace.errors import BadRequest
@@ -118,8 +118,7 @@ def _request(read: _Body, messages: Collection[Message], body: bytes | LongBody)
 
 def _check(read: _Body, messages: Collection[Message]) -> None:
     """Refuse what cannot be answered whatever the model."""
-    if read.api_key is not UNSET:  # where some gateways take the caller's own key; here it would be stored (P34, P36)
-        raise BadRequest("A key does not belong in the body: it would not be used.", param="api_key")
+    refuse_key(read.api_key)
     if isinstance(read.conversation, Raw) and bytes(read.conversation) != b"null":
         text = "conversation is not offered by this server; continue an answer with previous_response_id."
         raise BadRequest(text, param="conversation")
