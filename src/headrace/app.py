@@ -193,6 +193,7 @@ def _store(config: Config, clock: Clock) -> StreamStore:
         now=clock.wall,
         sleep=clock.sleep,
         prefix=config.redis_prefix,
+        patience=config.store_outage_timeout,
         retention=config.retention_seconds,
         max_stream_bytes=config.max_stream_log_bytes,
     )

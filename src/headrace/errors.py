@@ -23,6 +23,7 @@ HeadraceError
 │   └── UpstreamTimeout        504  one of the four deadlines
 ├── InternalError              500  a defect of ours
 ├── StoreError                 503
+│   ├── StoreUnavailable       503  the store cannot be reached, or does not serve now
 │   ├── Fenced                 503  another producer holds a newer lease
 │   ├── LeaseHeld              503  another producer holds a living lease
 │   ├── SequenceGap            503  records must follow each other
@@ -216,6 +217,12 @@ class StoreError(HeadraceError):
     code = "store_error"
     status_hint = 503
     retryable = True
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or does not serve now: asking again helps once it is back."""
+
+    code = "store_unavailable"
 
 
 class Fenced(StoreError):

@@ -32,7 +32,7 @@ async def test_nothing_new_starts_and_the_caller_is_told_when_to_come_back() -> 
             started = await rig.start(key="a")
             tasks.start_soon(Drain(rig).run)
             await settle()
-            assert not rig.engine.accepting
+            assert rig.engine.refusal is not None
             for key in (None, "a", "b"):
                 with pytest.raises(Overloaded) as caught:
                     await rig.start(key=key)

@@ -295,7 +295,7 @@ async def test_an_observer_that_fails_harms_no_stream_and_no_other_observer(capl
             await settle()
             assert await rig.engine.cancel(stopped.stream_id, OWNER)
             stopped.subscription.close()
-            assert rig.engine.accepting
+            assert rig.engine.refusal is None
         witness = rig.witness
         assert len(witness.ttfts) == 2 and witness.gaps == [0] and witness.closings == [0]
         assert witness.resumes == 1 and len(witness.ends) == 2
@@ -354,7 +354,7 @@ async def test_an_end_is_told_although_the_store_fails(
             store.failing = failing
             rig.call.finish()
             await settle()
-            assert rig.engine.load == NOTHING and rig.engine.accepting
+            assert rig.engine.load == NOTHING and rig.engine.refusal is None
             (told,) = rig.witness.ends
             if failing == "finish":
                 assert isinstance(told.terminal, Failed)

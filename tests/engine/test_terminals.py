@@ -150,7 +150,7 @@ async def test_every_way_to_end_writes_one_terminal_record(
             else:
                 assert terminal == expected
             await settle()
-            assert rig.engine.accepting
+            assert rig.engine.refusal is None
             other = await rig.start()  # the engine lives on
             rig.provider.call(1).say([OPENING])
             rig.provider.call(1).finish()

@@ -138,6 +138,10 @@ class Config(CallSettings, frozen=True, kw_only=True):
     retention_seconds: Seconds = 3600.0
     # None: the memory of this process.
     redis_url: Secret | None = None
+    # What one stream may keep while the store is away: 15,000 tokens; and for how long, which outlasts the failover of
+    # a managed Redis.
+    store_outage_buffer: Bytes = 4 * 2**20
+    store_outage_timeout: Seconds = 30.0
     # So that one server can be shared with others.
     redis_prefix: KeyPrefix = "headrace:"
 

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from headrace.endpoints import schemas
 from headrace.endpoints.services import Services
+from headrace.errors import Overloaded
 
 PATHS = frozenset({"/health", "/health/ready"})
 
@@ -19,9 +20,10 @@ def router(services: Services) -> APIRouter:
         return JSONResponse({"status": "ok"})
 
     async def ready() -> Response:
-        if services.engine.accepting:
+        refusal = services.engine.refusal
+        if refusal is None:
             return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "stopping"}, 503)
+        return JSONResponse({"status": "stopping" if isinstance(refusal, Overloaded) else refusal.error_code}, 503)
 
     for path, handler, documented in (("/health", health, schemas.HEALTH), ("/health/ready", ready, schemas.READY)):
         routes.add_api_route(path, handler, methods=["GET"], **documented)

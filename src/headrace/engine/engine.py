@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -18,7 +19,9 @@ from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
 from headrace.engine.folding import folded
 from headrace.engine.idempotency import Claims, IdempotencyKey, claimed_stream
+from headrace.engine.leases import Leases
 from headrace.engine.limits import RunningStreams, Slot
+from headrace.engine.log_writer import Outage
 from headrace.engine.measurement import Measurement
 from headrace.engine.observer import Observer, Observers
 from headrace.engine.order import Order
@@ -28,7 +31,7 @@ from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter
 from headrace.engine.subscription import BATCH, Subscription
 from headrace.engine.unstored import Unstored
-from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
+from headrace.errors import HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Cancelled, Failed, Record, StepStart, StreamStart
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
 from headrace.transforms.estimate import input_tokens_of
@@ -86,6 +89,7 @@ class Engine:
         self._unstored = Unstored(store, self._claims, self._readers, clock)
         self._observer = Observers(observers)
         self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
+        self._outage = Outage(config.store_outage_buffer, config.store_outage_timeout, self._spawn)
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -97,7 +101,7 @@ class Engine:
                 self._tasks = tasks
                 tasks.start_soon(self._store.run)
                 tasks.start_soon(self._serve_cancellations)
-                tasks.start_soon(self._renew_leases)
+                tasks.start_soon(Leases(self._store, self._clock, self._config.lease_seconds, self._relays).run)
                 tasks.start_soon(self._watch_deadlines)
                 tasks.start_soon(self._tidy)
                 tasks.start_soon(self._sweep)
@@ -110,10 +114,16 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._unstored.clear()
 
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._tasks is not None:
+            self._tasks.start_soon(work)
+
     @property
-    def accepting(self) -> bool:
-        """Whether new streams may start."""
-        return self._tasks is not None and not self._draining
+    def refusal(self) -> HeadraceError | None:
+        """Why no new stream may start; None while it may."""
+        if self._tasks is None or self._draining:
+            return _stopping()
+        return self._store.problem
 
     async def drain(self, seconds: float, cut: anyio.Event | None = None) -> None:
         """Take no new streams, give those that run `seconds`, then end them as `server_shutdown` (P11).
@@ -142,9 +152,11 @@ class Engine:
             IdempotencyKeyReused: the key came with another body.
             RateLimited: the owner has as many streams running as it may have (P24).
             Overloaded: no room for another stream, or the server is stopping.
+            StoreUnavailable: the store is away.
         """
-        if not self.accepting:
-            raise _stopping()
+        refusal = self.refusal
+        if refusal is not None:
+            raise refusal
         stream_id = secrets.token_hex(16)
         key = order.key
         if key is None:
@@ -193,7 +205,7 @@ class Engine:
             echo=request.echo,
         )
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
-        relay = Relay(job, lease, self._store, self._clock, slot, measurement)
+        relay = Relay(job, lease, self._store, self._clock, slot, measurement, self._outage)
         self._relays[stream_id] = relay
         try:
             await relay.open()
@@ -320,14 +332,14 @@ class Engine:
 
         Returns:
             Whether the stream has ended: on this node its upstream's transport is closed by then. False when another
-            node has not confirmed within `CANCEL_WAIT`.
+            node, or the store, has not confirmed within `CANCEL_WAIT`.
         """
-        info = await self.info(stream_id, owner)
         relay = self._relays.get(stream_id)
-        if relay is not None:
+        if relay is not None and relay.owner == owner:  # also while the store is away: the upstream costs money
             relay.cancel(by)
-            await relay.ended.wait()
-            return True
+            await wait_within(self._clock, CANCEL_WAIT, relay.ended.wait)
+            return relay.ended.is_set and relay.written
+        info = await self.info(stream_id, owner)
         if info.state != "running":
             return True
         await self._store.request_cancel(stream_id, by)
@@ -384,20 +396,6 @@ class Engine:
             now = self._clock.monotonic()
             for relay in tuple(self._relays.values()):
                 relay.check_deadlines(now)
-
-    async def _renew_leases(self) -> None:
-        """Keep the leases of streams that have nothing to say; a lost one ends its relay (P3)."""
-        while True:
-            await self._clock.sleep(self._config.lease_seconds * 0.3)
-            for relay in tuple(self._relays.values()):
-                if relay.terminal is not None:  # its lease ended with its log; its provider may still be closing
-                    continue
-                try:
-                    await self._store.renew(relay.lease, self._config.lease_seconds)
-                except (Fenced, NotFound) as error:
-                    relay.fail(error)
-                except HeadraceError as error:
-                    log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)
 
     async def _sweep(self) -> None:
         """One look at all streams that are not to be stored."""

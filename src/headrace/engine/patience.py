@@ -30,21 +30,21 @@ async def wait_within(
 class Signal:
     """Set once, for ever. Each stream has one that hardly ever is waited for: an `anyio.Event` would take 900 bytes."""
 
-    __slots__ = ("_event", "_is_set")
+    __slots__ = ("_event", "is_set")
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
-        self._is_set = False
+        self.is_set = False
 
     def set(self) -> None:
         """Let everybody go who waits now or later."""
-        self._is_set = True
+        self.is_set = True
         if self._event is not None:
             self._event.set()
 
     async def wait(self) -> None:
         """Return once it is set."""
-        if self._is_set:
+        if self.is_set:
             return
         if self._event is None:
             self._event = anyio.Event()

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
 import anyio
@@ -18,6 +18,7 @@ from headrace.engine.backpressure import Backpressure
 from headrace.engine.clock import Clock, Timer
 from headrace.engine.deadlines import Deadlines
 from headrace.engine.limits import Slot
+from headrace.engine.log_writer import LogWriter, Outage
 from headrace.engine.measurement import Measurement
 from headrace.engine.outcomes import defect, failure, shutdown
 from headrace.engine.patience import Signal
@@ -30,7 +31,6 @@ from headrace.events import (
     Chunk,
     Event,
     Finished,
-    Record,
     Status,
     StepEnd,
     StreamStart,
@@ -45,6 +45,10 @@ log = logging.getLogger("headrace.relay")
 
 LINGER = 5.0
 """Seconds after the marker that a provider may take to hand its connection back."""
+
+LAST_TRIES = 5.0
+"""Seconds for which a stream that has not finished waits for a store that is away: its upstream is closed, and what is
+not written then is the end that another node writes for one whose lease has run out."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -69,13 +73,13 @@ class Relay:
         "_deadlines",
         "_grace",
         "_linger",
-        "_next_seq",
+        "_outage",
         "_readers",
         "_reported",
         "_scope",
         "_stopped",
         "_store",
-        "_unconfirmed",
+        "_writer",
         "asking",
         "ended",
         "has_content",
@@ -87,10 +91,18 @@ class Relay:
         "slot",
         "terminal",
         "usage",
+        "written",
     )
 
     def __init__(
-        self, job: Job, lease: Lease, store: StreamStore, clock: Clock, slot: Slot, measurement: Measurement
+        self,
+        job: Job,
+        lease: Lease,
+        store: StreamStore,
+        clock: Clock,
+        slot: Slot,
+        measurement: Measurement,
+        outage: Outage,
     ) -> None:
         """`lease` must be fresh: the relay writes record 0 itself, in `open`. `slot` is freed with the log's end."""
         self.id = job.start.id
@@ -105,10 +117,13 @@ class Relay:
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
         self.ended = Signal()
-        """Set when the upstream is closed and the terminal record is in the store."""
+        """Set when the upstream is closed and the terminal record is in the store, or will not be."""
+        self.written = True
+        """False once the store could not take the terminal record."""
         self._store = store
         self._clock = clock
-        self._next_seq = lease.next_seq
+        self._writer = LogWriter(store, lease, clock, outage, self.fail)
+        self._outage = outage
         self._deadlines = Deadlines(job.settings, measurement)
         self._backpressure = _backpressure(job.settings, clock)
         self._answered = False
@@ -118,8 +133,6 @@ class Relay:
         self.usage: Usage | None = None
         """The totals, known just before the terminal record is written."""
         self._reported: Usage | None = None
-        self._unconfirmed: Sequence[Record] = ()
-        """What was being appended when the append was cut off: it may be in the log, or not."""
         self._readers = 0
         self._grace: Timer | None = None
         self._linger: Timer | None = None
@@ -127,11 +140,11 @@ class Relay:
     @property
     def records(self) -> int:
         """How many the log has by this relay's hand."""
-        return self._next_seq
+        return self._writer.next_seq
 
     async def open(self) -> None:
         """Write record 0: from now on the stream can be read."""
-        await self._append([Chunk((self.job.start,))])
+        await self._writer.open([Chunk((self.job.start,))])
 
     async def run(self) -> None:
         """The task of the stream. Never raises, except for the cancellation of its task group."""
@@ -211,26 +224,25 @@ class Relay:
             return None
         self._answered = True
         says = self.measurement.note(batch, self._clock.monotonic())
-        records = self._records(batch)
-        if not self._store.append_now(self.lease, self._next_seq, records):
-            return self._take_waiting(batch, records, says)
-        self._next_seq += len(records)
+        pending = self._writer.write(batch)
+        if pending is not None:
+            return self._take_waiting(pending, batch[-1], says)
         self.has_content |= says
         return self._after(batch[-1])
 
-    async def _take_waiting(self, batch: Sequence[Chunk], records: Sequence[Record], says: bool) -> None:
-        await self._append_records(records)
+    async def _take_waiting(self, pending: Coroutine[Any, Any, None], last: Chunk, says: bool) -> None:
+        await pending
         self.has_content |= says
-        pending = self._after(batch[-1])
-        if pending is not None:
-            await pending
+        more = self._after(last)
+        if more is not None:
+            await more
 
     def _after(self, last: Chunk) -> Coroutine[Any, Any, None] | None:
         """What has to be done once a batch that ends so is in the log."""
         events = last.events
         if events and type(events[-1]) is StepEnd:  # the marker; a provider sends nothing after it
             return self._end(events[-1])
-        if self._backpressure is not None and self._backpressure.holds(self._next_seq):
+        if self._backpressure is not None and self._backpressure.holds(self._writer.next_seq):
             return self._relieve(self._backpressure)
         return None
 
@@ -238,60 +250,39 @@ class Relay:
         """The marker ends the stream (P6); the provider may still hand its connection back."""
         self._reported = step.usage
         with anyio.CancelScope(shield=True):
-            await self._finish(Finished(step.finish))
+            await self._finish(Finished(step.finish), self._outage.seconds)
         self._linger = self._clock.call_later(LINGER, self._scope.cancel)
 
     async def _relieve(self, backpressure: Backpressure) -> None:
         """Do not read on while readers are too far behind (P23)."""
         self._deadlines.paused = True
         try:
-            self.measurement.paused(await backpressure.relieve(self._next_seq))
+            self.measurement.paused(await backpressure.relieve(self._writer.next_seq))
         finally:
             self._deadlines.paused = False
 
     async def _append(self, batch: Sequence[Chunk]) -> None:
-        await self._append_records(self._records(batch))
-
-    def _records(self, batch: Sequence[Chunk]) -> list[Record]:
-        at_ms = int(self._clock.wall() * 1000)
-        if len(batch) == 1:
-            return [Record(self._next_seq, at_ms, batch[0].events, batch[0].raw)]
-        return [Record(number, at_ms, chunk.events, chunk.raw) for number, chunk in enumerate(batch, self._next_seq)]
-
-    async def _append_records(self, records: Sequence[Record]) -> None:
-        self._unconfirmed = records
-        await self._store.append(self.lease, self._next_seq, records)
-        self._appended(records)
-
-    def _appended(self, records: Sequence[Record]) -> None:
-        self._unconfirmed = ()
-        self._next_seq += len(records)
-
-    async def _confirm(self) -> None:
-        """Send again what a cut-off append may have left out: the same seqs twice are a no-op, a wrong seq an error."""
-        records = self._unconfirmed
-        if not records:
-            return
-        try:
-            await self._store.append(self.lease, records[0].seq, records)
-        except LogFull:
-            return
-        self._appended(records)
+        pending = self._writer.write(batch)
+        if pending is not None:
+            await pending
 
     async def _close(self, terminal: Terminal) -> None:
         """Write the terminal record unless the marker already did, and let everybody know."""
         try:
             if self.terminal is None:
-                await self._confirm()
-                await self._finish(terminal)
+                with suppress(LogFull):  # the end fits in any case
+                    await self._writer.insist(self._writer.flush, LAST_TRIES)
+                await self._finish(terminal, LAST_TRIES)
         except (Fenced, NotFound):
             log.info("stream %s: taken over or deleted while it ran", self.id)
         except HeadraceError as error:
+            self.written = False
             log.error("stream %s: the terminal record could not be written: %s", self.id, error)
         finally:
             self.terminal = self.terminal or terminal
             self.measurement.tell()
             self.slot.free()
+            self._writer.stop()
             self._cancel_grace()
             if self._linger is not None:
                 self._linger.cancel()
@@ -299,20 +290,23 @@ class Relay:
                 self.measurement.stopped(self._clock.monotonic())
             self.ended.set()
 
-    async def _finish(self, terminal: Terminal) -> None:
-        """Close the log. An upstream that reported no usage gets counts that say where they come from (P27)."""
+    async def _finish(self, terminal: Terminal, seconds: float) -> None:
+        """Close the log; `seconds` is for how long a store that is away is waited for."""
+        await self._writer.insist(lambda: self._conclude(terminal), seconds)
+        self.terminal = terminal
+        self.measurement.ended = self._clock.monotonic()
+        self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
+
+    async def _conclude(self, terminal: Terminal) -> None:
+        """Write all that there is. An upstream that reported no usage gets counts that say whose they are (P27)."""
+        await self._writer.flush()
         events: tuple[Event, ...] = (terminal,)
         usage = self._reported
         if usage is None:
             usage = await counted(self._store, self.job.start, terminal)
             events = (usage, terminal)
         self.usage = usage
-        record = Record(self._next_seq, int(self._clock.wall() * 1000), events)
-        await self._store.finish(self.lease, record)
-        self._next_seq += 1
-        self.terminal = terminal
-        self.measurement.ended = self._clock.monotonic()
-        self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
+        await self._writer.finish(events)
 
     def cancel(self, by: str) -> None:
         """Stop pulling; `ended` is set once the upstream's transport is closed and the log says so. Idempotent."""
@@ -349,7 +343,7 @@ class Relay:
         self._cancel_grace()
         if self._backpressure is not None:
             reader.on_taken = self._backpressure.moved
-            self._backpressure.enter(reader, self._next_seq)
+            self._backpressure.enter(reader, self._writer.next_seq)
 
     def detach(self, reader: Subscription) -> None:
         """A reader left; the last one's leaving is judged by the policy (P8)."""

@@ -9,7 +9,7 @@ from headrace.engine.folding import folded
 from headrace.engine.observer import Content, Ended, Observer
 from headrace.engine.outcomes import shutdown
 from headrace.engine.relay import Relay
-from headrace.errors import NotFound
+from headrace.errors import HeadraceError, NotFound
 from headrace.events import Usage
 from headrace.stores.base import StreamStore
 
@@ -61,6 +61,9 @@ class Reporter:
             size = (await self._store.status(stream_id)).bytes
             return size, await self._content(stream_id) if self._log_content else None
         except NotFound:  # deleted while it ran
+            return None, None
+        except HeadraceError as error:
+            log.warning("stream %s: its log cannot be read: %s", stream_id, error)
             return None, None
         except Exception:
             log.exception("stream %s: its log cannot be read", stream_id)

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import anyio.lowlevel
 
+from headrace.errors import StoreUnavailable
 from headrace.events import Record
 from headrace.stores.base import Follower, StreamStore
 
@@ -61,15 +62,19 @@ class Subscription:
 
         Raises:
             NotFound: the stream was deleted or has expired.
+            StoreUnavailable: the store is away, for too long.
         """
         if self._behind:
             # Neither the store nor the server has to suspend: without this a long replay would hold up everybody else.
             await anyio.lowlevel.checkpoint()
         while not self.ended:
-            records = await self.available(limit)
-            if records:
-                return records
-            await self._store.wait(self.stream_id, self.after)
+            try:
+                records = await self.available(limit)
+                if records:
+                    return records
+                await self._store.wait(self.stream_id, self.after)
+            except StoreUnavailable:
+                await self._store.recovered(self.stream_id)
         return ()
 
     async def available(self, limit: int = BATCH) -> Sequence[Record]:

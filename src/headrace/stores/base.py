@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from headrace.bodies import Body
+from headrace.errors import StoreError
 from headrace.events import Cancelled, Failed, Record, Terminal
 
 StreamState = Literal["running", "finished", "failed", "cancelled"]
@@ -48,7 +49,7 @@ class Follower(Protocol):
         ...
 
     def lost(self, problem: Exception) -> None:
-        """There will be no more: the stream was removed, or `take` has failed."""
+        """There will be no more: the stream was removed, the store stays away, or `take` has failed."""
         ...
 
 
@@ -56,8 +57,21 @@ class StreamStore(Protocol):
     """An append-only log per stream.
 
     Every method raises `NotFound` for a stream that is unknown, deleted or expired, unless it says otherwise, and
-    `StoreError` when the store itself cannot answer.
+    `StoreError` when the store itself cannot answer: `StoreUnavailable` where that may pass.
     """
+
+    @property
+    def problem(self) -> StoreError | None:
+        """What keeps the store from doing anything now, as far as is known; a new error each time. None if nothing."""
+        ...
+
+    async def recovered(self, stream_id: str) -> None:
+        """For those whom it has told that it is unavailable: return when it can be asked for this stream again.
+
+        Raises:
+            StoreUnavailable: it has been away for too long.
+        """
+        ...
 
     async def start(self) -> None:
         """Reach what the store needs, before anything is asked of it.
@@ -117,7 +131,10 @@ class StreamStore(Protocol):
         ...
 
     async def wait(self, stream_id: str, after: int) -> None:
-        """Return once the log has a record with `seq > after`, or has ended. At once when that is so already."""
+        """Return once the log has a record with `seq > after`, or has ended. At once when that is so already.
+
+        While the store is away it waits on; `StoreUnavailable` says that this takes too long.
+        """
         ...
 
     def follow(self, stream_id: str, after: int, follower: Follower) -> Callable[[], None] | None:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
 from headrace.bodies import Body
-from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap
+from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap, StoreError
 from headrace.events import Record
 from headrace.stores.archive import BLOCK_RECORDS, Archive, blocks, pieces
 from headrace.stores.base import Follower, Lease, StreamInfo, StreamState, state_after
@@ -68,6 +68,14 @@ class MemoryStore:
         self._bytes = 0
         self._ended_bytes = 0
         self._last_epoch = 0  # of all removed streams: a lease never fits a later stream of the same id
+
+    @property
+    def problem(self) -> StoreError | None:
+        """It is always there."""
+        return None
+
+    async def recovered(self, stream_id: str) -> None:
+        """It was never away."""
 
     async def start(self) -> None:
         """There is nothing to reach."""

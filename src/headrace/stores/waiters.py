@@ -31,3 +31,10 @@ class Waiters:
             if not future.done():  # a task that was cancelled, and has not run since
                 future.set_result(None)
         self._futures.clear()
+
+    def fail(self, problem: Exception) -> None:
+        """The same, and all of them raise this."""
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(problem)
+        self._futures.clear()

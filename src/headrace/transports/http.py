@@ -117,8 +117,8 @@ class StreamResponse(Response):
             return await self._pump(connection)
         except NotFound:  # deleted under the reader: what it has is not the whole stream, so the body must not end
             log.info("stream %s: deleted while it was read", self._reader.subscription.stream_id)
-        except HeadraceError as error:  # the log cannot be read any more: likewise
-            log.warning("stream %s: a reader was cut off: %s", self._reader.subscription.stream_id, error)
+        except HeadraceError as error:  # the log cannot be read any more: likewise, and all readers say so at once
+            log.info("stream %s: a reader was cut off: %s", self._reader.subscription.stream_id, error)
         return False
 
     async def _commit(self, hold: float) -> None:

@@ -12,8 +12,10 @@ from tests.stores.redis.servers import Server
 class Proxy:
     """Carries bytes between stores and a server."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: Server) -> None:
         self.url = ""
+        self.server = server
+        """Where new connections go."""
         self.lost = 0
         """Replies that were lost."""
         self._losing = False
@@ -22,6 +24,11 @@ class Proxy:
     def lose_next_reply(self) -> None:
         """Let the next command through, and cut its connection instead of bringing the reply."""
         self._losing = True
+
+    def lead_to(self, server: Server) -> None:
+        """Another server is behind the address from now on."""
+        self.server = server
+        self.cut()
 
     def cut(self) -> None:
         """Cut all connections."""
@@ -72,14 +79,14 @@ class _End(asyncio.Protocol):
 async def proxying(server: Server) -> AsyncGenerator[Proxy]:
     """A proxy in front of a server."""
     loop = asyncio.get_running_loop()
-    proxy = Proxy()
+    proxy = Proxy(server)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept() -> _End:
         client = _End(proxy, replies=False)
 
         async def join() -> None:
-            _, end = await loop.create_unix_connection(lambda: _End(proxy, replies=True), server.path)
+            _, end = await loop.create_unix_connection(lambda: _End(proxy, replies=True), proxy.server.path)
             assert client.transport is not None and end.transport is not None
             end.other, client.other = client.transport, end.transport
             for data in client.early:

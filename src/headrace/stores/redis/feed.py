@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headrace.errors import NotFound
+from headrace.errors import NotFound, StoreError
 from headrace.events import Record
 from headrace.stores.base import Follower
 from headrace.stores.redis.keys import Keys
@@ -201,9 +201,21 @@ class Feed:
         self.gone = True
         self.epoch = 0
         self._waiters.wake()
+        self._lose(not_found(self.keys.id))
+
+    def give_up(self, problem: StoreError) -> None:
+        """Nobody shall wait any longer for what comes next."""
+        self._waiters.fail(problem)
+        self._lose(problem)
+
+    def _lose(self, problem: Exception) -> None:
         for place in tuple(self._places):
-            place.lose(not_found(self.keys.id))
+            place.lose(problem)
         self._places.clear()
+
+    def since(self, seq: int) -> Sequence[Record] | None:
+        """What this node's producer has appended from `seq` on, if that is known still."""
+        return self._tail[seq - self._base :] if self._base <= seq else None
 
 
 def not_found(stream_id: str) -> NotFound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import anyio
@@ -14,9 +14,10 @@ from headrace.errors import StoreError
 from headrace.events import Record
 from headrace.stores.cancels import Cancels
 from headrace.stores.redis.feed import Feed
+from headrace.stores.redis.health import Watch
 from headrace.stores.redis.keys import Names
 from headrace.stores.redis.refusals import refused
-from headrace.stores.redis.servers import Servers
+from headrace.stores.redis.servers import Server, Servers
 
 log = logging.getLogger("headrace.stores")
 
@@ -40,9 +41,12 @@ class Feeds:
     all of them. A message may be lost, which costs time: the next one shows the gap, and so does the next look.
     """
 
-    def __init__(self, address: RedisAddress, names: Names, node: str, now: Callable[[], float]) -> None:
-        """`node` is this node's own name, `now` gives Unix time."""
-        self.servers = Servers(address, self._told)
+    def __init__(
+        self, address: RedisAddress, names: Names, node: str, now: Callable[[], float], patience: float
+    ) -> None:
+        """`node` is this node's own name, `now` gives Unix time, `patience` is for a server that is away."""
+        self.servers = Servers(address, names.prefix, self._told)
+        self.watch = Watch(self.servers, patience, self._is_back)
         self.cancels = Cancels()
         self._names = names
         self._now = now
@@ -51,6 +55,7 @@ class Feeds:
         self._by_channel: dict[str, Feed] = {}
         self._behind: dict[Feed, None] = {}
         self._work = anyio.Event()
+        self._back = anyio.Event()
         self._trouble = False
 
     async def start(self) -> None:
@@ -66,6 +71,8 @@ class Feeds:
         """Look at quiet streams, and fetch what was not told, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._fetch)
+            tasks.start_soon(self.watch.run, self._give_up)
+            tasks.start_soon(self._hurry)
             while True:
                 await sleep(POLL)
                 await self._look_around()
@@ -172,6 +179,23 @@ class Feeds:
                 return
             feed.fill(decode_records(json_of(entries)))
 
+    def _is_back(self) -> None:
+        self._back.set()
+
+    async def _hurry(self) -> None:
+        """See what was missed while a server was away."""
+        while True:
+            await self._back.wait()
+            self._back = anyio.Event()
+            await self._safely(self._listen, (self._channel,))
+            await self._look_at([feed for feed in self._feeds.values() if not feed.ended])
+
+    def _give_up(self, server: Server) -> None:
+        """Let go of those who wait for a server that stays away; writers know by themselves when to."""
+        for feed in tuple(self._feeds.values()):
+            if feed.wanted and self.servers.at(feed.keys.meta) is server:
+                feed.give_up(server.refusal())
+
     async def _look_around(self) -> None:
         quiet: list[Feed] = []
         abandoned = self._now() - _GIVEN_UP
@@ -186,9 +210,12 @@ class Feeds:
                 quiet.append(feed)
             feed.quiet = True
         await self._safely(self._listen, (self._channel,))
-        for first in range(0, len(quiet), _AT_ONCE):
+        await self._look_at(quiet)
+
+    async def _look_at(self, feeds: Sequence[Feed]) -> None:
+        for first in range(0, len(feeds), _AT_ONCE):
             async with anyio.create_task_group() as tasks:
-                for feed in quiet[first : first + _AT_ONCE]:
+                for feed in feeds[first : first + _AT_ONCE]:
                     tasks.start_soon(self._safely, self._look, (feed,))
 
     async def _safely(self, work: Callable[..., Awaitable[None]], arguments: Iterable[object]) -> None:

@@ -22,25 +22,25 @@ class Keys:
 class Names:
     """Of everything else, and of streams by their id."""
 
-    __slots__ = ("_prefix", "running")
+    __slots__ = ("prefix", "running")
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+        self.prefix = prefix
         self.running = f"{prefix}running"
         """Streams that have not ended, by the time at which their lease runs out."""
 
     def stream(self, stream_id: str) -> Keys:
         """The keys of one stream."""
-        return Keys(self._prefix, stream_id)
+        return Keys(self.prefix, stream_id)
 
     def owner(self, owner: str) -> str:
         """The streams of an owner, in the order in which they were made."""
-        return f"{self._prefix}owner:{owner}"
+        return f"{self.prefix}owner:{owner}"
 
     def claim(self, name: str) -> str:
         """What holds a claimed name."""
-        return f"{self._prefix}claim:{name}"
+        return f"{self.prefix}claim:{name}"
 
     def node(self, node: str) -> str:
         """The channel on which a node is asked to stop streams of its own."""
-        return f"{self._prefix}node:{node}"
+        return f"{self.prefix}node:{node}"

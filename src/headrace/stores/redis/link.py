@@ -12,7 +12,15 @@ import hiredis
 from headrace.config.redis_url import RedisAddress
 from headrace.errors import StoreError
 from headrace.stores.redis.connection import Argument, Connection, Disconnected, Reply
-from headrace.stores.redis.refusals import OLDEST, Misconfigured, is_stale, refusal, too_old, unreachable
+from headrace.stores.redis.refusals import (
+    OLDEST,
+    Misconfigured,
+    closed,
+    is_stale,
+    refusal,
+    too_old,
+    unreachable,
+)
 
 PATIENCE = 5.0
 """Seconds for a connection, and for a reply: longer than a failover's silence must not look like one."""
@@ -107,9 +115,9 @@ class Link:
                 return connection
             loop = asyncio.get_running_loop()
             if self._closed:
-                raise unreachable(self.name, "the store is closed")
+                raise closed(self.name)
             if self._problem is not None and loop.time() < self._problem_until:
-                raise self._problem
+                raise self._problem.with_traceback(None)
             try:
                 connection = await self._open(loop)
             except StoreError as error:
@@ -117,7 +125,7 @@ class Link:
                 raise
             if self._closed:  # meanwhile
                 connection.close()
-                raise unreachable(self.name, "the store is closed")
+                raise closed(self.name)
             self._connection, self._problem = connection, None
             for channel in self._channels:
                 self._subscribe(connection, channel)

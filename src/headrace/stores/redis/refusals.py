@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hiredis
 
-from headrace.errors import LogFull, StoreError
+from headrace.errors import LogFull, StoreError, StoreUnavailable
 
 OLDEST = 7
 """The first version with everything that is needed: sharded pub/sub, and scripts that may run when memory is full."""
@@ -78,7 +78,7 @@ def refusal(error: hiredis.ReplyError, name: str) -> Exception:
     if word in _DENIALS:
         return Misconfigured(f"Redis at {name} {_DENIALS[word]}.")
     if word in _SAYS:
-        return StoreError(f"Redis at {name} {_SAYS[word]}; try again in a moment.", retry_after=1)
+        return StoreUnavailable(f"Redis at {name} {_SAYS[word]}; try again in a moment.", retry_after=1)
     return StoreError(f"Redis at {name} refused a command ({word}).")
 
 
@@ -92,9 +92,21 @@ def too_old(name: str, version: str) -> Misconfigured:
     return Misconfigured(f"Redis at {name} is version {version}, but {OLDEST} or newer is needed, or Valkey.")
 
 
-def unreachable(name: str, why: str) -> StoreError:
+def unreachable(name: str, why: str) -> StoreUnavailable:
     """There is no connection, or it broke."""
-    return StoreError(f"Redis at {name} cannot be reached ({why}); check that it runs and redis_url.", retry_after=1)
+    text = f"Redis at {name} cannot be reached ({why}); check that it runs and redis_url."
+    return StoreUnavailable(text, retry_after=1)
+
+
+def silent(name: str) -> StoreUnavailable:
+    """There is a connection, and no answer in time."""
+    text = f"Redis at {name} does not answer in time; check that it runs and is not busy."
+    return StoreUnavailable(text, retry_after=1)
+
+
+def closed(name: str) -> StoreError:
+    """This node has let go of the server."""
+    return StoreError(f"Redis at {name} is not asked any more: the store is closed.")
 
 
 def _word(error: hiredis.ReplyError) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from headrace.config.redis_url import RedisAddress
-from headrace.errors import StoreError
+from headrace.errors import StoreError, StoreUnavailable
 from headrace.stores.redis.connection import Argument, Reply
 from headrace.stores.redis.link import Link
-from headrace.stores.redis.refusals import Moved
+from headrace.stores.redis.refusals import Moved, unreachable
 
 SLOTS = 16384
+_KEY_OF_NO_STREAM = "{}probe:{}"
 _REDIRECTS = 5
 """A slot moves once; more is a cluster that contradicts itself."""
 
@@ -23,11 +26,20 @@ _REDIRECTS = 5
 class Server:
     """One server, over two connections: appends do not wait behind the long replies that readers get."""
 
-    __slots__ = ("reads", "writes")
+    __slots__ = ("problem", "reads", "writes")
 
     def __init__(self, address: RedisAddress, told: Callable[[str, bytes], None]) -> None:
         self.writes = Link(address, told)
         self.reads = Link(address, told)
+        self.problem: StoreError | None = None
+        """Why it does not serve, as was found when it was looked at; nothing is sent to it then."""
+
+    def refusal(self) -> StoreError:
+        """The problem, for one more who asks: an error that is raised twice keeps what was on the way of both."""
+        problem = self.problem
+        if problem is None:
+            return unreachable(self.writes.name, "it has just come back")
+        return type(problem)(problem.message, retryable=problem.may_retry, retry_after=problem.retry_after)
 
     def close(self) -> None:
         """Both, for good."""
@@ -38,22 +50,25 @@ class Server:
 class Servers:
     """All servers, found from one address."""
 
-    def __init__(self, address: RedisAddress, told: Callable[[str, bytes], None]) -> None:
-        """`told` gets what is said on the channels that links listen to."""
+    def __init__(self, address: RedisAddress, prefix: str, told: Callable[[str, bytes], None]) -> None:
+        """`prefix` begins all keys, `told` gets what is said on the channels that links listen to."""
+        self._prefix = prefix
         self._address = address
         self._told = told
         self._seed = Server(address, told)
         self._by_name: dict[tuple[str, int], Server] = {(address.host, address.port): self._seed}
         self._slots: list[Server] | None = None
         self._mapping = asyncio.Lock()
-        self._maps = 0
+        self.maps = 0
+        """How often the slots were asked for."""
+        self._probes = {self._seed: _KEY_OF_NO_STREAM.format(prefix, 0)}
 
     async def start(self) -> None:
         """Reach the server, and learn whether it is a cluster's. Raises `StoreError`."""
         await self._seed.writes.connected()
         await self._seed.reads.connected()
         if self._seed.writes.mode == "cluster":
-            await self._map(self._maps)
+            await self._map(self.maps)
 
     def at(self, key: str) -> Server:
         """The server that has a key, as far as is known."""
@@ -71,7 +86,9 @@ class Servers:
         server = self.at(key)
         call = link_of(server).call
         for _ in range(_REDIRECTS):
-            maps = self._maps
+            maps = self.maps
+            if server.problem is not None:
+                raise server.refusal()
             try:
                 return await call(*command)
             except Moved as moved:
@@ -79,20 +96,42 @@ class Servers:
                 call = link_of(server).ask if moved.ask else link_of(server).call
                 if not moved.ask and self._slots is not None:
                     self._slots[moved.slot] = server
-            except StoreError as error:
-                if self._slots is None or error.may_retry is False or error.code != StoreError.code:
+            except StoreUnavailable:
+                if self._slots is None:
                     raise
                 await self._map(maps)  # a failover may have given its slots to another
                 if self.at(key) is server:
                     raise
                 server = self.at(key)
                 call = link_of(server).call
-        raise StoreError("The Redis cluster sends every command on to another server; try again.", retry_after=1)
+        raise StoreUnavailable("The Redis cluster sends every command on to another server; try again.", retry_after=1)
+
+    @property
+    def current(self) -> Collection[Server]:
+        """All that have slots, as far as is known."""
+        return self._probes.keys()
+
+    async def probe(self, server: Server) -> None:
+        """See that a server answers, and takes writes. Raises `StoreError`."""
+        key = self._probes.get(server)
+        if key is None:
+            return
+        try:
+            await server.writes.call("DEL", key)
+            await server.reads.call("EXISTS", key)
+        except Moved:  # it serves
+            pass
+
+    async def map_again(self, maps: int) -> None:
+        """Ask a cluster's servers for the slots, unless somebody has since `maps`; nothing where none answers."""
+        if self._slots is not None:
+            with suppress(StoreError):
+                await self._map(maps)
 
     async def _map(self, maps: int) -> None:
         """Ask any server for the slots, unless somebody has since `maps`."""
         async with self._mapping:
-            if maps != self._maps:
+            if maps != self.maps:
                 return
             problem: StoreError | None = None
             for server in tuple(self._by_name.values()):
@@ -112,7 +151,14 @@ class Servers:
             host = (primary[0] or b"").decode() or self._address.host
             slots[first : last + 1] = [self._server(host, primary[1])] * (last + 1 - first)
         self._slots = slots
-        self._maps += 1
+        self.maps += 1
+        self._probes = dict[Server, str]()
+        wanted = len(set(slots))
+        for number in itertools.count():
+            key = _KEY_OF_NO_STREAM.format(self._prefix, number)
+            self._probes.setdefault(slots[slot_of(key)], key)
+            if len(self._probes) == wanted:
+                return
 
     def _server(self, host: str, port: int) -> Server:
         found = self._by_name.get((host, port))

@@ -61,8 +61,11 @@ class RedisStore:
         prefix: str = "headrace:",
         retention: float = 3600,
         max_stream_bytes: int = 64 * 2**20,
+        patience: float = 30.0,
     ) -> None:
         """`now` is Unix time, in seconds like `sleep` and `retention`; all keys begin with `prefix`, without braces.
+
+        `patience`: seconds for which readers wait for a server that is away.
 
         Raises:
             ConfigError: the address cannot be read.
@@ -79,7 +82,7 @@ class RedisStore:
         self._max_stream_bytes = max_stream_bytes
         self._node = secrets.token_hex(8)
         self._names = Names(prefix)
-        self._feeds = Feeds(address, self._names, self._node, now)
+        self._feeds = Feeds(address, self._names, self._node, now, patience)
         self._servers = self._feeds.servers
         self._listing = Listing(self._servers, self._names, retention)
 
@@ -95,6 +98,15 @@ class RedisStore:
     async def run(self) -> None:
         """Follow what other nodes do; never ends by itself."""
         await self._feeds.run(self._sleep)
+
+    @property
+    def problem(self) -> StoreError | None:
+        """As was found at the last look, a second ago at most."""
+        return self._feeds.watch.problem
+
+    async def recovered(self, stream_id: str) -> None:
+        """Return once the stream's server serves again."""
+        await self._feeds.watch.recovered(self._keys(stream_id).meta)
 
     async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
         """Create the stream, or take it over from a producer whose lease has run out."""
@@ -137,11 +149,15 @@ class RedisStore:
         if records and records[-1].seq != first_seq + len(records) - 1:
             raise SequenceGap(f"Stream {lease.id}: these records have other seqs than from {first_seq} on.")
         encoded = [_json(record) for record in records]
-        keys = self._keys(lease.id)
+        keys = self._keys(lease.id).append
         asked_at = self._now()
-        reply = await scripts.APPEND.run(
-            self._servers, keys.append, lease.epoch, first_seq, self._max_stream_bytes, *encoded
-        )
+
+        def step() -> Awaitable[Reply]:
+            return scripts.APPEND.run(self._servers, keys, lease.epoch, first_seq, self._max_stream_bytes, *encoded)
+
+        reply = await step()
+        if await self._made_up_for(reply, lease, first_seq):
+            reply = await step()
         feed = self._checked(reply, lease)
         feed.hold(lease.epoch, asked_at)
         if records:
@@ -157,11 +173,15 @@ class RedisStore:
         if terminal is None:
             raise InternalError("The record that ends a stream holds no terminal event.")
         data = _json(record)
-        reply = await scripts.FINISH.run(
-            self._servers,
-            self._keys(lease.id).all,
-            *(lease.epoch, record.seq, state_after(terminal), _ms(self._now()), _ms(self._retention), data),
-        )
+        keys = self._keys(lease.id).all
+
+        def step() -> Awaitable[Reply]:
+            said = (lease.epoch, record.seq, state_after(terminal), _ms(self._now()), _ms(self._retention), data)
+            return scripts.FINISH.run(self._servers, keys, *said)
+
+        reply = await step()
+        if await self._made_up_for(reply, lease, record.seq):
+            reply = await step()
         if type(reply) is not int and reply[0] == scripts.ENDED:
             self._feeds.make(lease.id).learn(reply[1], ended=True)
             return
@@ -289,6 +309,26 @@ class RedisStore:
             feed.epoch = lease.epoch
             self._feeds.stop(feed, reply[1].decode())
         return feed
+
+    async def _made_up_for(self, reply: Reply, lease: Lease, next_seq: int) -> bool:
+        """Whether a server that said `gap` has been given again what it had acknowledged to this very lease.
+
+        It was a replica then that had not been sent all. Readers may have seen that, and it is still known here.
+        """
+        if type(reply) is int or reply[0] != scripts.GAP:
+            return False
+        feed = self._feeds.get(lease.id)
+        if feed is None or feed.epoch != lease.epoch or feed.next != next_seq:
+            return False
+        lost = feed.since(reply[1])
+        if not lost:
+            return False
+        encoded = [_json(record) for record in lost]
+        again = await scripts.APPEND.run(
+            self._servers, feed.keys.append, lease.epoch, lost[0].seq, self._max_stream_bytes, *encoded
+        )
+        log.warning("stream %s: its server had lost %d records, which are appended again", lease.id, len(lost))
+        return type(again) is int or type(again[0]) is int
 
     def _refusal(self, reply: Sequence[Any], lease: Lease) -> NotFound | StoreError:
         word, stream_id = reply[0], lease.id
