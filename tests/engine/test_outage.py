@@ -64,8 +64,10 @@ async def scene(**config: Any) -> AsyncIterator[Scene]:
             rig.call.say([OPENING])
             made = Scene(rig, store, started.stream_id)
             await made.say("a")
-            yield made
-            store.come_back()
+            try:
+                yield made
+            finally:
+                store.come_back()
             rig.call.stop()
             await made.pass_time(LAST_TRIES)
 
