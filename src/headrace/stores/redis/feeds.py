@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from headrace.config.redis_url import RedisAddress
-from headrace.errors import StoreError
+from headrace.errors import StoreError, StoreUnavailable
 from headrace.events import Record
 from headrace.stores.cancels import Cancels
 from headrace.stores.redis.feed import Feed
@@ -219,9 +219,11 @@ class Feeds:
                     tasks.start_soon(self._safely, self._look, (feed,))
 
     async def _safely(self, work: Callable[..., Awaitable[None]], arguments: Iterable[object]) -> None:
-        """Streams are looked at again in a while, so an outage is told once."""
+        """Streams are looked at again in a while; what is wrong is told once, and an outage by `Watch`."""
         try:
             await work(*arguments)
+        except StoreUnavailable:
+            pass
         except StoreError as error:
             if not self._trouble:
                 log.warning("streams of other nodes cannot be followed: %s", error)
