@@ -57,6 +57,8 @@ class Job(msgspec.Struct, frozen=True):
     policy: Disconnect
     settings: CallSettings
     """Deadlines and retries."""
+    opening: tuple[Event, ...] = ()
+    """What is written before the upstream is asked; nothing: record 0, because the stream is new."""
 
 
 class Relay:
@@ -78,6 +80,7 @@ class Relay:
         "_unconfirmed",
         "asking",
         "ended",
+        "fenced",
         "has_content",
         "id",
         "job",
@@ -92,7 +95,7 @@ class Relay:
     def __init__(
         self, job: Job, lease: Lease, store: StreamStore, clock: Clock, slot: Slot, measurement: Measurement
     ) -> None:
-        """`lease` must be fresh: the relay writes record 0 itself, in `open`. `slot` is freed with the log's end."""
+        """`slot` is freed with the log's end."""
         self.id = job.start.id
         self.owner = job.start.owner
         self.job = job
@@ -104,6 +107,8 @@ class Relay:
         self.has_content = False
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
+        self.fenced = False
+        """Whether another producer has the stream: its end is not this relay's to tell."""
         self.ended = Signal()
         """Set when the upstream is closed and the terminal record is in the store."""
         self._store = store
@@ -130,8 +135,8 @@ class Relay:
         return self._next_seq
 
     async def open(self) -> None:
-        """Write record 0: from now on the stream can be read."""
-        await self._append([Chunk((self.job.start,))])
+        """Write what the job begins with: from now on the stream can be read, and nobody else writes it."""
+        await self._append([Chunk(self.job.opening or (self.job.start,))])
 
     async def run(self) -> None:
         """The task of the stream. Never raises, except for the cancellation of its task group."""
@@ -284,7 +289,8 @@ class Relay:
             if self.terminal is None:
                 await self._confirm()
                 await self._finish(terminal)
-        except (Fenced, NotFound):
+        except (Fenced, NotFound) as error:
+            self.fenced = isinstance(error, Fenced)
             log.info("stream %s: taken over or deleted while it ran", self.id)
         except HeadraceError as error:
             log.error("stream %s: the terminal record could not be written: %s", self.id, error)
