@@ -165,6 +165,7 @@ def asked(nodes: Nodes) -> int:
     return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines)
 
 
+@pytest.mark.promise("P3")
 async def test_entries_of_streams_that_are_gone_are_taken_out_and_early_ones_put_right(nodes: Nodes) -> None:
     gone, ended, writing = [await nodes.here.acquire(name, "ann", b"{}", TTL) for name in ("gone", "ended", "writing")]
     await nodes.here.finish(ended, end_of_stream(0))
