@@ -15,12 +15,11 @@ LISTED = {
         r"^\| .* \| `(\w+)`.*? \| (\d+) \| (may help|does not help)", PAGE, re.MULTILINE
     )
 }
-PLANNED = ("producer_lost", 503, True)  # what another node writes
 
 
 def test_the_page_lists_what_the_streams_end_with() -> None:
     ends = {("cancelled" if end.state == "cancelled" else end.word, *end[2:4]) for _, end, _ in FAULTS.values()}
-    assert ends - {("stop", 200, False)} == LISTED | {PLANNED}
+    assert ends - {("stop", 200, False)} == LISTED
 
 
 def test_the_page_lists_what_the_mock_leads_to() -> None:

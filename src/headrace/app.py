@@ -98,7 +98,9 @@ class Providers:
 def _server(entry: Model) -> Model:
     """What two entries must share to share a provider; a recording is a server of its own."""
     upstream = entry.upstream_model if entry.protocol == "replay" else ""
-    return msgspec.structs.replace(entry, name="", upstream_model=upstream, on_disconnect=None, wildcard="")
+    return msgspec.structs.replace(
+        entry, name="", upstream_model=upstream, on_disconnect=None, on_producer_loss="fail", wildcard=""
+    )
 
 
 # FastAPI's own would put every URL, and with /stream the prompt, into spans (P36), and cost each message a call.
@@ -146,7 +148,7 @@ def create_app(
     store = store or _store(config, clock)
     upstreams = Providers(config, providers)
     measured = Metrics()
-    engine = Engine(config, store, clock, (measured, StreamLog()))
+    engine = Engine(config, store, clock, (measured, StreamLog()), upstreams)
     measured.watch(lambda: engine.load)
     services = Services(
         config=config,

@@ -168,6 +168,8 @@ class Request(msgspec.Struct, frozen=True):
     """False: the stream is there only while it has readers, and for its grace time; its request is not kept."""
     previous: str | None = None
     """The public id of the answer that this request continues, as it came."""
+    continues: bool = False
+    """Whether the last message is the beginning of the answer, with which the model goes on."""
     as_sent: Body | None = None
     """What the caller sent, where `body` is more: with the conversation before it."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.app import create_app
 from headrace.config import Model
-from headrace.endpoints import body as body_module
+from headrace.engine import reading
 from headrace.errors import UpstreamIncomplete, UpstreamUnavailable
 from headrace.events import ChoiceEnd, Chunk
 from headrace.stores.memory import MemoryStore
@@ -72,7 +72,7 @@ def check(answer: Exchange, status: int, param: str | None = None, code: str | N
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies are read in one go, or in parts."""
     if request.param == "long":
-        monkeypatch.setattr(body_module, "LARGEST_STEP", 0)
+        monkeypatch.setattr(reading, "LARGEST_STEP", 0)
 
 
 BAD_BODIES: list[tuple[str, bytes, str | None]] = [

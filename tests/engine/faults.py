@@ -247,6 +247,7 @@ async def is_taken_over(scene: Scene) -> None:
     """This node stood still, its lease ran out, and another node has ended the stream."""
     await settle()
     scene.rig.clock._now += scene.rig.config.lease_seconds + 1  # pyright: ignore[reportPrivateUsage] - no timer ran
+    scene.rig.made.discard(scene.stream_id)  # its end is told by the node that writes it
     lease = await scene.store.acquire(scene.stream_id, OWNER, b"", 10)
     lost = Failed("producer_lost", "The server that made this stream is gone.", retryable=True, status=503)
     await scene.store.finish(lease, Record(lease.next_seq, 0, (lost,)))

@@ -38,9 +38,9 @@ SOURCE = Source("demo-*", "scripted")
 REQUEST_ID = "request-1"
 ONE_TRY = CallSettings(retries=0)
 """Retries wait for a clock that stands still; tests of them say how many."""
-STANDING_TIMERS = 5
+STANDING_TIMERS = 6
 """What a running engine always waits for: the leases' renewal, the store's tidying, the sweep of what is not stored,
-the deadlines' and the heartbeats' wheels."""
+the look for streams without a producer, the deadlines' and the heartbeats' wheels."""
 
 FAR: dict[str, float] = {"ttft_timeout": 86_400.0, "stream_idle_timeout": 86_400.0, "total_timeout": 86_400.0}
 """Deadlines that no test reaches by chance; tests of them say their own."""
@@ -121,6 +121,7 @@ class ScriptedProvider:
     def __init__(self) -> None:
         self.history: list[str] = []
         self.asked = 0
+        self.requests: list[Request] = []
         self._calls: list[Call] = []
 
     def call(self, index: int = 0) -> Call:
@@ -130,6 +131,7 @@ class ScriptedProvider:
 
     def stream(self, request: Request, model: str) -> AsyncGenerator[list[Chunk], None]:
         self.asked += 1
+        self.requests.append(request)
         return self.call(self.asked - 1).run()
 
     def check(self, request: Request) -> None: ...
@@ -137,6 +139,18 @@ class ScriptedProvider:
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+@dataclass
+class Everywhere:
+    """A `Router` that sends every model to one provider, but for `unknown` ones."""
+
+    provider: ScriptedProvider
+    settings: CallSettings
+    unknown: set[str] = field(default_factory=set[str])
+
+    def route(self, model: str) -> Route | None:
+        return None if model in self.unknown else Route(self.provider, "upstream-model", self.settings, SOURCE)
 
 
 class PushingProvider(ScriptedProvider):
@@ -300,9 +314,10 @@ async def node(
     settings = Config(**{"keepalive_seconds": KEEPALIVE, "retries": 0, **FAR, **config})
     store = store or memory_store(clock, retention=settings.retention_seconds)
     witness = Witness()
-    engine = Engine(settings, store, clock, (*observers, witness))
+    provider = provider or ScriptedProvider()
+    engine = Engine(settings, store, clock, (*observers, witness), Everywhere(provider, settings))
     heartbeats = Heartbeats(clock, KEEPALIVE, settings.write_timeout)
-    rig = Rig(clock, store, provider or ScriptedProvider(), engine, heartbeats, settings, witness)
+    rig = Rig(clock, store, provider, engine, heartbeats, settings, witness)
     others = clock.pending
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(rig.heartbeats.run)

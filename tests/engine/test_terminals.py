@@ -237,12 +237,14 @@ async def test_a_relay_that_lost_its_lease_writes_nothing_more() -> None:
             size = (await store.status(started.stream_id)).next_seq
             clock._now += 11  # pyright: ignore[reportPrivateUsage] - this node stood still, and its lease ran out
             taken = await store.acquire(started.stream_id, OWNER, b"", 10)
+            rig.made.discard(started.stream_id)  # its end is told by the node that writes it
             rig.call.say(words("b"))
             await settle()
             assert rig.history == ["asked", "closed"]
             assert (await store.status(started.stream_id)).next_seq == size
             await store.finish(taken, Record(size, 0, (Cancelled("client"),)))
             await read_all(started.subscription)
+            assert rig.witness.ends == []
 
 
 @pytest.mark.promise("P2")

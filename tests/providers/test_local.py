@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from headrace.errors import (
@@ -143,6 +144,13 @@ async def test_max_tokens_ends_with_the_reason_length(provider: LocalProvider) -
         StepStart, ItemStart, ItemEnd, ChoiceEnd, Usage, StepEnd,
     ]  # fmt: skip
     assert only(events, ChoiceEnd) == ChoiceEnd(0, "length")
+
+
+async def test_the_model_goes_on_with_an_answer_that_has_begun(provider: LocalProvider) -> None:
+    asked = request("What is the capital of France?", max_tokens=6, temperature=0)
+    begun = Message("assistant", (Part("text", "The capital of France is"),))
+    asked = msgspec.structs.replace(asked, messages=(*asked.messages, begun), continues=True)
+    assert text_of(await answer(provider, asked)).startswith(" Paris")
 
 
 async def test_a_seed_makes_the_answer_repeatable_and_a_stop_text_cuts_it(provider: LocalProvider) -> None:

@@ -294,6 +294,68 @@ async def test_another_owner_cannot_take_a_stream_over_nor_learn_its_state(rig: 
     assert (await rig.store.status("running")).owner == "ann"
 
 
+async def abandoned(rig: Rig, limit: int = EVERYTHING) -> set[str]:
+    return {info.id for info in await rig.store.abandoned(limit)}
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.anyio
+async def test_a_running_stream_is_abandoned_once_its_lease_has_run_out(rig: Rig) -> None:
+    await create(rig, "new")
+    written, kept = await create(rig, "written", records=1), await create(rig, "kept")
+    for name in ("silent", "deleted"):
+        await create(rig, name)
+    await create_ended(rig, "ended")
+    assert await abandoned(rig) == set()
+    await rig.advance(TTL - 1)
+    assert await abandoned(rig) == set()
+    await rig.store.append(written, 1, tokens(1, 3))
+    await rig.store.renew(kept, TTL)
+    await rig.store.delete("deleted")
+    await rig.advance(2)
+    assert await abandoned(rig) == {"new", "silent"}
+    (silent,) = [info for info in await rig.store.abandoned(EVERYTHING) if info.id == "silent"]
+    assert (silent.owner, silent.state, silent.next_seq) == ("ann", "running", 0)
+    await rig.advance(TTL)
+    assert await abandoned(rig) == {"new", "silent", "written", "kept"}
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.anyio
+async def test_who_takes_an_abandoned_stream_over_ends_it_and_it_is_found_no_more(rig: Rig) -> None:
+    await create(rig, records=2)
+    await rig.advance(TTL + 1)
+    assert await abandoned(rig) == {"s"}
+    lease = await rig.store.acquire("s", "ann", b"", TTL)
+    assert await abandoned(rig) == set()
+    await rig.advance(TTL + 1)
+    assert await abandoned(rig) == {"s"}, "who took it over has died too"
+    await rig.store.finish(lease, end_of_stream(2))
+    assert await abandoned(rig) == set()
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.anyio
+async def test_abandoned_streams_beyond_the_limit_come_when_the_first_have_ended(rig: Rig) -> None:
+    alive = [await create(rig, f"alive{number}") for number in range(3)]
+    await rig.advance(TTL / 2)
+    for number in range(5):
+        await create(rig, f"s{number}")
+    await rig.advance(TTL / 2 - 1)
+    for lease in alive:
+        await rig.store.append(lease, 0, tokens(0, 1))  # which does not say when to look for it
+    await rig.advance(TTL / 2 + 2)
+    seen: set[str] = set()
+    for _ in range(4):
+        found = await rig.store.abandoned(2)
+        assert len(found) <= 2
+        for info in found:
+            seen.add(info.id)
+            lease = await rig.store.acquire(info.id, info.owner, b"", TTL)
+            await rig.store.finish(lease, end_of_stream(lease.next_seq))
+    assert seen == {f"s{number}" for number in range(5)}
+
+
 # The log
 
 
@@ -831,6 +893,16 @@ async def test_a_cancel_request_leaves_the_log_to_the_producer(rig: Rig) -> None
     assert (await rig.store.status("s")).state == "running"
     await rig.store.append(lease, 1, tokens(1, 2))
     await rig.store.finish(lease, end_of_stream(2, Cancelled("client")))
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.anyio
+async def test_who_takes_a_stream_over_is_told_who_asked_first_for_its_end(rig: Rig) -> None:
+    assert (await create(rig, records=1)).cancel is None
+    await rig.store.request_cancel("s", "client")
+    await rig.store.request_cancel("s", "disconnect")
+    await rig.advance(TTL + 1)
+    assert (await rig.store.acquire("s", "ann", b"", TTL)).cancel == "client"
 
 
 # Against a model: a list that records are put into

@@ -42,6 +42,7 @@ LogLevel = Annotated[
 ]
 Streaming = Annotated[Literal["native", "force"], Meta(description="one of native, force")]
 Backpressure = Annotated[Literal["none", "pause"], Meta(description="one of none, pause")]
+ProducerLoss = Annotated[Literal["fail", "continue"], Meta(description="one of fail, continue")]
 Speed = Annotated[Literal["recorded", "instant"], Meta(description="one of recorded, instant")]
 OnDisconnect = Annotated[
     Disconnect | None,
@@ -71,6 +72,8 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pause_lag: Count = 1000
     # As write_timeout: a reader that takes nothing is cut by then.
     pause_timeout: Seconds = 30.0
+    # Continuing costs the prompt a second time, and not every model server can.
+    on_producer_loss: ProducerLoss = "fail"
     # None: the default of the API shape that was called (P8).
     on_disconnect: OnDisconnect = None
 

@@ -63,6 +63,16 @@ class Decoder(Protocol):
         ...
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where requests of a shape have what changes when their answer has begun already."""
+
+    turns: str = "messages"
+    """The field with the conversation: a list, or a text that is one turn of the user's."""
+    limits: tuple[str, ...] = ()
+    """The fields with the limit of tokens, of the body or of the object `within`."""
+    within: str = ""
+
+
 class Dialect(Protocol):
     """One API shape, both directions."""
 
@@ -76,6 +86,8 @@ class Dialect(Protocol):
     """The view parameter letters that this shape knows."""
     heartbeat: bytes
     """What shows life between two SSE frames; it is no frame of the view (P14)."""
+    place: Place
+    """Where its requests have the conversation, and the limits of the answer."""
 
     def parse(self, body: bytes) -> Request:
         """Read a request body.

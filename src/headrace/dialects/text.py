@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from headrace.bodies import LongBody
 from headrace.codecs.sse import HEARTBEAT
+from headrace.dialects.base import Place
 from headrace.dialects.long import Steps
 from headrace.errors import BadRequest, HeadraceError
 from headrace.events import Answer, Finished, ItemStart, Record, Terminal, TextDelta
@@ -56,6 +57,7 @@ class Text:
     prefix = ""
     params = ""
     heartbeat = HEARTBEAT
+    place = Place()
 
     def parse(self, body: bytes) -> Request:
         """Refuse: no request has this shape."""

@@ -22,8 +22,8 @@ from headrace.dialects.openai_responses.chain import (
     says_stored,
 )
 from headrace.endpoints import attach
-from headrace.endpoints.body import gathered, stepwise
 from headrace.endpoints.services import Services
+from headrace.engine.reading import gathered, stepwise
 from headrace.errors import BadRequest, NotFound
 from headrace.events import Answer, Finished, StepStart
 from headrace.messages import Request as Asked

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,8 +11,7 @@ from headrace.codecs import NOT_JSON
 from headrace.config import Disconnect
 from headrace.dialects import ANTHROPIC_MESSAGES, NATIVE, OPENAI_CHAT, OPENAI_RESPONSES
 from headrace.dialects.base import Dialect, invalid_json
-from headrace.dialects.long import Steps
-from headrace.endpoints.body import in_steps, read_body
+from headrace.endpoints.body import read_body
 from headrace.endpoints.conversation import Conversations
 from headrace.endpoints.handover import Handed
 from headrace.endpoints.passed_on import headers_upstream
@@ -22,11 +19,11 @@ from headrace.endpoints.services import Services
 from headrace.engine.engine import Started
 from headrace.engine.idempotency import IdempotencyKey, claim_name, digest_of_long
 from headrace.engine.order import Order, Route
+from headrace.engine.reading import in_steps, parsed
 from headrace.errors import BadRequest, NotFound
 from headrace.messages import Request as Asked
 from headrace.policy import disconnect
 from headrace.policy.auth import checked_token
-from headrace.transforms.estimate import PromptEstimate
 from headrace.transports.framing import SSE
 from headrace.transports.http import AnswerResponse, StreamResponse
 from headrace.transports.reader import Reader, start_of
@@ -46,18 +43,6 @@ _LONGEST_MODEL = 256
 """Characters of a model's name: every chunk repeats it, and where a wildcard is served any name is taken."""
 _LARGEST_METADATA = 16 * 1024
 """Characters of all names and values: lists repeat them. OpenAI takes 16 pairs of 64 and 512."""
-
-
-class Reading(Protocol):
-    """How the bodies of one route are read; a `Dialect` is one."""
-
-    def parse(self, body: bytes) -> Asked:
-        """See `Dialect.parse`."""
-        ...
-
-    def parse_long(self, body: LongBody) -> Steps[Asked]:
-        """See `Dialect.parse_long`."""
-        ...
 
 
 def dialect_of(path: str) -> Dialect:
@@ -150,16 +135,6 @@ def stream_headers(dialect: Dialect, started: Started) -> dict[str, str]:
     if started.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
-
-
-async def parsed(body: bytes | LongBody, shape: Reading) -> Asked:
-    """The request in a body, which is read in steps if it is long. Raises `BadRequest`."""
-    if isinstance(body, bytes):
-        return shape.parse(body)
-    estimate = PromptEstimate()
-    asked = await in_steps(shape.parse_long(body), lambda messages: estimate.add(messages, body))
-    estimate.add_tools(asked.tools)
-    return msgspec.structs.replace(asked, input_tokens=estimate.tokens)
 
 
 def route_of(asked: Asked, services: Services) -> Route:

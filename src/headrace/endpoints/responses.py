@@ -16,10 +16,11 @@ from headrace.dialects import OPENAI_RESPONSES
 from headrace.dialects.cursor import Cursor
 from headrace.dialects.openai_responses.input_items import Page, batches
 from headrace.endpoints import attach, schemas
-from headrace.endpoints.body import check_media_type, gathered, has_body, in_steps, stepwise
+from headrace.endpoints.body import check_media_type, has_body
 from headrace.endpoints.handover import Handed
 from headrace.endpoints.intake import Intake, stream_headers
 from headrace.endpoints.services import Services
+from headrace.engine.reading import gathered, in_steps, stepwise
 from headrace.errors import BadRequest, InvalidCursor, NotFound
 from headrace.events import StreamStart
 from headrace.transports.framing import SSE

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from headrace.dialects import ANTHROPIC_MESSAGES
 from headrace.endpoints import schemas
 from headrace.endpoints.body import read_body
-from headrace.endpoints.intake import parsed, route_of
+from headrace.endpoints.intake import route_of
 from headrace.endpoints.passed_on import headers_upstream
 from headrace.endpoints.services import Services
 from headrace.engine.order import Route
+from headrace.engine.reading import parsed
 from headrace.errors import UpstreamTimeout
 from headrace.messages import Request as Asked
 from headrace.providers.base import Counting

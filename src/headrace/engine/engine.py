@@ -18,22 +18,24 @@ from headrace.config import Config
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
 from headrace.engine.folding import folded
-from headrace.engine.idempotency import Claims, IdempotencyKey, claimed_stream
+from headrace.engine.idempotency import Claims, IdempotencyKey, KeyTaken, claimed_stream
 from headrace.engine.leases import Leases
 from headrace.engine.limits import RunningStreams, Slot
 from headrace.engine.log_writer import Outage
 from headrace.engine.measurement import Measurement
-from headrace.engine.observer import Observer, Observers
-from headrace.engine.order import Order
+from headrace.engine.observer import Observer, Observers, Source
+from headrace.engine.order import Order, Router
+from headrace.engine.outcomes import said_again
 from headrace.engine.patience import wait_within
 from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
-from headrace.engine.report import Reporter
+from headrace.engine.report import Reporter, end_of
 from headrace.engine.subscription import BATCH, Subscription
+from headrace.engine.takeover import Takeover
 from headrace.engine.unstored import Unstored
 from headrace.errors import HeadraceError, NotFound, Overloaded
-from headrace.events import Answer, Cancelled, Failed, Record, StepStart, StreamStart
-from headrace.stores.base import StreamInfo, StreamState, StreamStore
+from headrace.events import Answer, Record, StepStart, StreamStart
+from headrace.stores.base import Lease, StreamInfo, StreamState, StreamStore
 from headrace.transforms.estimate import input_tokens_of
 
 log = logging.getLogger("headrace.engine")
@@ -77,19 +79,27 @@ class Load(msgspec.Struct, frozen=True):
 class Engine:
     """The live part of one process."""
 
-    def __init__(self, config: Config, store: StreamStore, clock: Clock, observers: Sequence[Observer] = ()) -> None:
-        """Nothing runs before `running` is entered."""
+    def __init__(
+        self,
+        config: Config,
+        store: StreamStore,
+        clock: Clock,
+        observers: Sequence[Observer] = (),
+        router: Router | None = None,
+    ) -> None:
+        """Nothing runs before `running` is entered. `router`: where streams go on that another node has lost."""
         self._config = config
         self._store = store
         self._clock = clock
         self._relays: dict[str, Relay] = {}
         self._running = RunningStreams(config.max_running_per_key)
         self._readers = Readers(config.max_readers_per_stream)
-        self._claims = Claims(store)
+        self._claims = Claims(store, clock, config.lease_seconds)
         self._unstored = Unstored(store, self._claims, self._readers, clock)
         self._observer = Observers(observers)
-        self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
+        self._reporter = Reporter(store, self._observer, log_content=config.log_content)
         self._outage = Outage(config.store_outage_buffer, config.store_outage_timeout, self._spawn)
+        self._takeover = Takeover(config, store, clock, self._reporter, router, self._relays, self._adopt)
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -105,6 +115,7 @@ class Engine:
                 tasks.start_soon(self._watch_deadlines)
                 tasks.start_soon(self._tidy)
                 tasks.start_soon(self._sweep)
+                tasks.start_soon(self._takeover.run)
                 try:
                     yield
                 finally:
@@ -132,6 +143,7 @@ class Engine:
         `cut` ends both waits at once. Reading and stopping go on meanwhile.
         """
         self._draining = True
+        self._takeover.keep_none()
         if self._relays:
             log.info("stopping: %d streams still run, for %g s at most", len(self._relays), seconds)
         end = self._clock.monotonic() + seconds
@@ -157,14 +169,19 @@ class Engine:
         refusal = self.refusal
         if refusal is not None:
             raise refusal
-        stream_id = secrets.token_hex(16)
-        key = order.key
-        if key is None:
-            return await self._start(stream_id, order)
+        while True:
+            stream_id = secrets.token_hex(16)
+            if order.key is None:
+                return await self._start(stream_id, order)
+            try:
+                return await self._start_once(stream_id, order, order.key)
+            except KeyTaken:
+                continue
+
+    async def _start_once(self, stream_id: str, order: Order, key: IdempotencyKey) -> Started:
+        """Make the stream of a key, or join it."""
         with self._claims.opening(stream_id):
-            # A claim outlives its stream: it is released with it, or found dead when somebody asks.
-            ttl = order.route.settings.total_timeout + self._config.retention_seconds
-            joined = await self._claims.take(key, stream_id, ttl, lambda held: self.subscribe(held, order.owner))
+            joined = await self._claims.take(key, stream_id, lambda held: self.subscribe(held, order.owner))
             if joined is not None:
                 return Started(*joined, replayed=True)
             try:
@@ -183,10 +200,10 @@ class Engine:
             raise
         if self._tasks is None or self._draining:  # stopped meanwhile: the stream is in the store, so it needs its end
             relay.fail(_stopping())
-            await self._run(relay, order)
+            await self._run(relay, order.key, order.request_id)
             raise _stopping()
         subscription = self._subscribe(stream_id)
-        self._tasks.start_soon(self._run, relay, order)
+        self._tasks.start_soon(self._run, relay, order.key, order.request_id)
         return Started(stream_id, subscription, replayed=False)
 
     async def _open(self, stream_id: str, order: Order, slot: Slot) -> Relay:
@@ -206,12 +223,14 @@ class Engine:
         )
         job = Job(start, request, route.provider, route.upstream_model, order.policy, route.settings)
         relay = Relay(job, lease, self._store, self._clock, slot, measurement, self._outage)
-        self._relays[stream_id] = relay
         try:
-            await relay.open()
+            await self._enter(relay)
+            if order.key is not None:
+                # A claim outlives its stream: it is released with it, or found dead when somebody asks.
+                ttl = route.settings.total_timeout + self._config.retention_seconds
+                await self._claims.hold(order.key, stream_id, ttl)
         except BaseException:  # nobody knows the stream yet, and nobody would ever end it
-            del self._relays[stream_id]
-            relay.ended.set()
+            self._forget(relay)
             with anyio.CancelScope(shield=True):
                 await self._store.delete(stream_id)
             raise
@@ -219,7 +238,31 @@ class Engine:
             self._unstored.add(stream_id, order.policy, order.key)
         return relay
 
-    async def _run(self, relay: Relay, order: Order) -> None:
+    async def _enter(self, relay: Relay) -> None:
+        """Let a relay write its first record. If it cannot, it must be forgotten."""
+        self._relays[relay.id] = relay
+        await relay.open()
+
+    def _forget(self, relay: Relay) -> None:
+        del self._relays[relay.id]
+        relay.ended.set()
+
+    async def _adopt(self, job: Job, lease: Lease, source: Source) -> None:
+        """See `takeover.Adopt`."""
+        if self._tasks is None:
+            raise _stopping()
+        slot = self._running.take(job.start.owner)
+        measurement = Measurement(source, self._observer, self._clock.monotonic(), continued=True)
+        relay = Relay(job, lease, self._store, self._clock, slot, measurement, self._outage)
+        try:
+            await self._enter(relay)
+        except BaseException:
+            self._forget(relay)
+            slot.free()
+            raise
+        self._tasks.start_soon(self._run, relay, None, None)
+
+    async def _run(self, relay: Relay, key: IdempotencyKey | None, request_id: str | None) -> None:
         """One stream's task. What goes wrong here must not reach the task group: it would end every other stream."""
         try:
             await relay.run()
@@ -229,18 +272,15 @@ class Engine:
             del self._relays[relay.id]
             relay.slot.free()
             with anyio.CancelScope(shield=True):
-                if order.key is not None:
-                    await self._settle(relay, order.key)
-                await self._reporter.tell(relay, order.request_id)
+                if not relay.fenced:
+                    if key is not None:
+                        await self._settle(relay, key)
+                    await self._reporter.tell(end_of(relay, request_id, self._clock))
             self._unstored.ended(relay.id)
 
     async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
         """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
-        terminal = relay.terminal
-        again = (isinstance(terminal, Failed) and terminal.retryable) or (
-            isinstance(terminal, Cancelled) and terminal.by == "disconnect"
-        )
-        free = again and not relay.has_content
+        free = said_again(relay.terminal) and not relay.has_content
         await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
 
     def _subscribe(self, stream_id: str) -> Subscription:

@@ -10,15 +10,26 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from headrace.bodies import Cut, LongBody
+from headrace.engine.clock import Clock
+from headrace.engine.measurement import says
+from headrace.engine.outcomes import said_again
+from headrace.engine.subscription import BATCH
 from headrace.errors import HeadraceError, IdempotencyKeyReused, NotFound
 from headrace.stores.base import StreamStore
 
 log = logging.getLogger("headrace.engine")
 
 T = TypeVar("T")
+
+POLL = 0.2
+"""Seconds between two looks for a stream that another node is about to make."""
+MARGIN = 1.0
+"""Seconds beyond a lease in which a stream that is about to be made is waited for."""
+
 _STEP_BYTES = 16 * 1024
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -89,11 +100,22 @@ def claimed_stream(value: str) -> tuple[str, str]:
     return stream_id, digest
 
 
-class Claims:
-    """Which stream holds which key: one, however many ask for it at the same time."""
+class KeyTaken(Exception):
+    """Making the stream took so long that its claim has run out, and another request has the key."""
 
-    def __init__(self, store: StreamStore) -> None:
+
+class Claims:
+    """Which stream holds which key: one, however many nodes are asked for it at the same time.
+
+    A claim comes first, and holds for as long as a lease; the stream comes next; then the claim gets its long life, and
+    a second claim says that the stream was there. So the claim of a stream that is not there is one of a node that is
+    about to make it, or has died before it could: that is waited for. Or of a stream that is gone again: that is freed.
+    """
+
+    def __init__(self, store: StreamStore, clock: Clock, lease_seconds: float) -> None:
         self._store = store
+        self._clock = clock
+        self._lease = lease_seconds
         self._opening: dict[str, anyio.Event] = {}
         """Streams that may hold a key already, and are not in the store yet."""
 
@@ -108,38 +130,76 @@ class Claims:
             opened.set()
 
     async def take(
-        self, key: IdempotencyKey, stream_id: str, ttl: float, attach: Callable[[str], Awaitable[T]]
+        self, key: IdempotencyKey, stream_id: str, attach: Callable[[str], Awaitable[T]]
     ) -> tuple[str, T] | None:
         """Take a key for a stream; None when it is taken, otherwise the stream that holds it, and `attach` of that.
 
-        `attach` raises `NotFound` for a stream that is not there.
+        It is taken for as long as a lease: see `hold`. `attach` raises `NotFound` for a stream that is not there.
 
         Raises:
             IdempotencyKeyReused: it is held with another body.
         """
         value = key.claim(stream_id)
+        met, until = "", 0.0
         while True:
-            held = await self._store.claim(key.name, value, ttl)
+            held = await self._store.claim(key.name, value, self._lease)
             if held == value:
                 return None
+            if held != met:
+                met, until = held, self._clock.monotonic() + self._lease + MARGIN
             other, digest = claimed_stream(held)
             opening = self._opening.get(other)
             try:
-                if digest == key.digest:
-                    return other, await attach(other)
-                if opening is None:
-                    await self._store.status(other)
-            except NotFound:  # the claim of a stream that is not there yet, or not any more
-                if opening is not None:
-                    await opening.wait()
-                else:
+                if await self._begins_anew(other):
                     await self._store.release(key.name, held)
-            else:
-                raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
+                elif digest != key.digest:
+                    raise IdempotencyKeyReused("This Idempotency-Key was used with another body; use a new key.")
+                else:
+                    return other, await attach(other)
+            except NotFound:
+                if not await self._comes(other, opening, until):
+                    await self._store.release(key.name, held)
+
+    async def _comes(self, stream_id: str, opening: anyio.Event | None, until: float) -> bool:
+        """Whether a stream that is not there may still be made; waits a little if it may."""
+        if opening is not None:
+            await opening.wait()
+            return True
+        if self._clock.monotonic() >= until or await self._store.claimed(_was_there(stream_id)) is not None:
+            return False
+        await self._clock.sleep(POLL)
+        return True
+
+    async def hold(self, key: IdempotencyKey, stream_id: str, ttl: float) -> None:
+        """The stream is there: its key is held for `ttl` seconds.
+
+        Raises:
+            KeyTaken: it is not its key any more.
+        """
+        value = key.claim(stream_id)
+        await self._store.claim(_was_there(stream_id), stream_id, ttl)
+        if await self._store.claim(key.name, value, ttl) != value:
+            raise KeyTaken
+        await self._store.extend(key.name, value, ttl)
+
+    async def _begins_anew(self, stream_id: str) -> bool:
+        """Whether a stream has ended so that its key is free, which its node could not say any more (P10)."""
+        if (await self._store.status(stream_id)).state not in ("failed", "cancelled"):
+            return False
+        after = -1
+        while records := await self._store.read(stream_id, after, BATCH):
+            if any(map(says, records)):
+                return False
+            if records[-1].terminal is not None:
+                return said_again(records[-1].terminal)
+            after = records[-1].seq
+            await anyio.lowlevel.checkpoint()
+        return False
 
     async def release(self, key: IdempotencyKey, stream_id: str) -> None:
         """Give a key back."""
         await self._store.release(key.name, key.claim(stream_id))
+        await self._store.release(_was_there(stream_id), stream_id)
 
     async def settle(self, key: IdempotencyKey, stream_id: str, keep: float | None) -> None:
         """The stream has ended: its key is held for `keep` seconds more, or free where that is None."""
@@ -150,3 +210,8 @@ class Claims:
                 await self._store.extend(key.name, key.claim(stream_id), keep)
         except HeadraceError as error:
             log.warning("stream %s: its idempotency key keeps its first lifetime: %s", stream_id, error)
+
+
+def _was_there(stream_id: str) -> str:
+    """The name whose claim says that a stream was made."""
+    return f"made\n{stream_id}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.engine.observer import Observer, Source
-from headrace.events import ArgsDelta, Chunk, TextDelta
+from headrace.events import ArgsDelta, Chunk, Record, TextDelta
 
 TOGETHER = 32
 """Reads of which the observer is told at once: a second's worth, and a tenth of what telling each would cost."""
 
 
-def says(chunk: Chunk) -> bool:
+def says(chunk: Chunk | Record) -> bool:
     """Whether it has text, reasoning or a piece of a tool's arguments; all else is framing, and so are empty ones."""
     for event in chunk.events:
         if isinstance(event, TextDelta):
@@ -27,6 +27,7 @@ class Measurement:
 
     __slots__ = (
         "_at_once",
+        "_continued",
         "_gaps",
         "_observer",
         "_told_to_stop",
@@ -40,8 +41,11 @@ class Measurement:
         "ttft",
     )
 
-    def __init__(self, source: Source, observer: Observer, now: float) -> None:
-        """`now` is when the request was accepted: waiting for a turn and retries count towards the first token."""
+    def __init__(self, source: Source, observer: Observer, now: float, *, continued: bool = False) -> None:
+        """`now` is when the request was accepted: waiting for a turn and retries count towards the first token.
+
+        Of an answer that is `continued` nobody here knows when that was, nor when its first content came.
+        """
         self.source = source
         self.began = now
         self.said: float | None = None
@@ -52,6 +56,7 @@ class Measurement:
         self.retries = 0
         self.readers = 0
         self.resumes = 0
+        self._continued = continued
         self._observer = observer
         self._gaps: list[float] = []
         self._at_once = 0
@@ -64,8 +69,9 @@ class Measurement:
             return False
         last, self.said = self.said, now
         if last is None:
-            self.ttft = now - self.began
-            self._observer.first_content(self.source, self.ttft)
+            if not self._continued:
+                self.ttft = now - self.began
+                self._observer.first_content(self.source, self.ttft)
             last, chunks = now, chunks - 1
         if chunks:
             self._gaps.append(now - last)

@@ -38,7 +38,7 @@ class Ended(msgspec.Struct, frozen=True):
     source: Source
     upstream_model: str
     request_id: str | None
-    """`X-Request-Id` of the request that made the stream."""
+    """`X-Request-Id` of the request that made the stream; None where another node had it."""
     terminal: Terminal
     at: float
     """Unix time of the end."""
@@ -54,7 +54,7 @@ class Ended(msgspec.Struct, frozen=True):
     """Those among them that went on from a position."""
     records: int
     """Records that the stream wrote."""
-    bytes: int | None
+    bytes: int | None = None
     """Size of the log as the store accounts for it; None where there is none any more."""
     content: Content | None = None
     """Only where `log_content` allows it (P36)."""
@@ -79,7 +79,10 @@ class Observer:
         """A reader goes on from a position."""
 
     def ended(self, stream: Ended) -> None:
-        """A stream has its terminal record, or could not be given one. Told exactly once."""
+        """A stream has its terminal record, or could not be given one.
+
+        Told exactly once: of a stream that several nodes produced, by the one that ended it.
+        """
 
 
 class Observers(Observer):

@@ -37,6 +37,23 @@ def shutdown() -> Failed:
     )
 
 
+def lost() -> Failed:
+    """The node that produced the stream is gone."""
+    return Failed(
+        code="producer_lost",
+        message="The server that produced this answer stopped in the middle; send the request again.",
+        retryable=True,
+        status=503,
+    )
+
+
+def said_again(terminal: Terminal | None) -> bool:
+    """Whether a stream that ended so without content may be asked again with its idempotency key (P10)."""
+    if isinstance(terminal, Failed):
+        return terminal.retryable
+    return isinstance(terminal, Cancelled) and terminal.by == "disconnect"
+
+
 def outcome(terminal: Terminal) -> tuple[str, str]:
     """The state, and its code: the finish reason, the error's code, or who cancelled.
 

@@ -61,6 +61,8 @@ class Job(msgspec.Struct, frozen=True):
     policy: Disconnect
     settings: CallSettings
     """Deadlines and retries."""
+    opening: tuple[Event, ...] = ()
+    """What is written before the upstream is asked; nothing: record 0, because the stream is new."""
 
 
 class Relay:
@@ -82,6 +84,7 @@ class Relay:
         "_writer",
         "asking",
         "ended",
+        "fenced",
         "has_content",
         "id",
         "job",
@@ -104,7 +107,7 @@ class Relay:
         measurement: Measurement,
         outage: Outage,
     ) -> None:
-        """`lease` must be fresh: the relay writes record 0 itself, in `open`. `slot` is freed with the log's end."""
+        """`slot` is freed with the log's end."""
         self.id = job.start.id
         self.owner = job.start.owner
         self.job = job
@@ -116,6 +119,8 @@ class Relay:
         self.has_content = False
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
+        self.fenced = False
+        """Whether another producer has the stream: its end is not this relay's to tell."""
         self.ended = Signal()
         """Set when the upstream is closed and the terminal record is in the store, or will not be."""
         self.written = True
@@ -143,8 +148,8 @@ class Relay:
         return self._writer.next_seq
 
     async def open(self) -> None:
-        """Write record 0: from now on the stream can be read."""
-        await self._writer.open([Chunk((self.job.start,))])
+        """Write what the job begins with: from now on the stream can be read, and nobody else writes it."""
+        await self._writer.open([Chunk(self.job.opening or (self.job.start,))])
 
     async def run(self) -> None:
         """The task of the stream. Never raises, except for the cancellation of its task group."""
@@ -273,7 +278,8 @@ class Relay:
                 with suppress(LogFull):  # the end fits in any case
                     await self._writer.insist(self._writer.flush, LAST_TRIES)
                 await self._finish(terminal, LAST_TRIES)
-        except (Fenced, NotFound):
+        except (Fenced, NotFound) as error:
+            self.fenced = isinstance(error, Fenced)
             log.info("stream %s: taken over or deleted while it ran", self.id)
         except HeadraceError as error:
             self.written = False

@@ -10,6 +10,7 @@ from headrace.engine.folding import folded
 from headrace.errors import HeadraceError
 from headrace.events import Finished, StreamStart, Terminal, Usage
 from headrace.stores.base import StreamStore
+from headrace.transforms.accumulator import Accumulator
 
 log = logging.getLogger("headrace.relay")
 
@@ -21,7 +22,7 @@ async def counted(store: StreamStore, start: StreamStart, terminal: Terminal) ->
         HeadraceError: the log cannot be read.
     """
     try:
-        return await _from_log(store, start, terminal)
+        return total(await folded(store, start.id), start, terminal)
     except HeadraceError:
         raise
     except Exception:  # a log that cannot be counted must not stay open for that
@@ -29,9 +30,8 @@ async def counted(store: StreamStore, start: StreamStart, terminal: Terminal) ->
         return Usage(start.input_tokens, 0, source="partial")
 
 
-async def _from_log(store: StreamStore, start: StreamStart, terminal: Terminal) -> Usage:
-    """The last usage in the log, or an estimate from what is in it. Read only at the end, so it costs no token."""
-    accumulator = await folded(store, start.id)
+def total(accumulator: Accumulator, start: StreamStart, terminal: Terminal) -> Usage:
+    """The last usage in a log, or an estimate from what is in it. Made only at the end, so it costs no token."""
     known = accumulator.usage or Usage(start.input_tokens, 0, source="estimated")
     if isinstance(terminal, Finished) and known.source == "provider":
         return known

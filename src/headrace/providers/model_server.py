@@ -67,6 +67,8 @@ class Wire(msgspec.Struct, frozen=True):
     """The header that carries an API key."""
     headers: tuple[tuple[str, str], ...] = ()
     """What every request has, unless it is configured."""
+    goes_on: bool = True
+    """Whether it has a way to go on with an answer that has begun (`Request.continues`)."""
 
 
 class ModelServer:
@@ -97,6 +99,8 @@ class ModelServer:
 
     def check(self, request: Request) -> None:
         """Refuse what this protocol has no words for: see `Provider.check`."""
+        if request.continues and not self._wire.goes_on:
+            raise unsupported("messages", f"A model server that speaks {self._wire.dialect} begins each answer anew.")
         if request.dialect == self._wire.dialect:
             return
         for name in DIALECTS[request.dialect].unsaid(request):

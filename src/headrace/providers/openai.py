@@ -30,4 +30,5 @@ RESPONSES = Wire(
     chunks_of=openai_responses.chunks_of,
     marker="response.completed",
     credential=bearer,
+    goes_on=False,
 )

@@ -9,6 +9,7 @@ from typing import Literal
 import anyio
 import anyio.lowlevel
 
+from headrace.dialects.base import unsupported
 from headrace.events import Chunk
 from headrace.messages import Request
 from headrace.providers.recording import NAME, Recording, again, from_chunks, read
@@ -33,7 +34,9 @@ class ReplayProvider:
         self._sleep = sleep
 
     def check(self, request: Request) -> None:
-        """A recording answers whatever is asked."""
+        """A recording answers whatever is asked, always from its beginning on."""
+        if request.continues:
+            raise unsupported("messages", "A recording cannot go on in the middle.")
 
     async def start(self) -> None:
         """Read the file.

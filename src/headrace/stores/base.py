@@ -25,6 +25,8 @@ class Lease(msgspec.Struct, frozen=True):
     epoch: int
     next_seq: int
     """The seq that the first append under this lease must have."""
+    cancel: str | None = None
+    """Who asked for the stream's end before this producer had it, if anybody did: see `StreamStore.request_cancel`."""
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -155,6 +157,14 @@ class StreamStore(Protocol):
 
     async def list(self, owner: str, state: StreamState | None, before: str | None, limit: int) -> Sequence[StreamInfo]:
         """The owner's streams, newest first; `before` is the id that the last page ended with."""
+        ...
+
+    async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
+        """At most `limit` running streams whose lease has run out; `acquire` says who of those who ask gets one.
+
+        Cheap where there is none: every node asks all the time. Calling it again brings those beyond the limit, once
+        the first have ended or have a producer.
+        """
         ...
 
     async def delete(self, stream_id: str) -> None:

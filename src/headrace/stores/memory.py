@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from itertools import islice
 
 from headrace.bodies import Body
 from headrace.errors import Fenced, InternalError, LeaseHeld, LogFull, NotFound, Overloaded, SequenceGap, StoreError
@@ -59,6 +60,7 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._settling = settling
         self._streams: dict[str, Stream] = {}
+        self._running: dict[str, Stream] = {}
         self._ended: OrderedDict[str, Stream] = OrderedDict()  # oldest end first
         self._owned: dict[str, dict[str, Stream]] = {}  # by owner, oldest first
         self._plain: OrderedDict[str, Stream] = OrderedDict()  # ended and not yet compressed, oldest end first
@@ -93,7 +95,7 @@ class MemoryStore:
             self._take_over(stream, owner)
         stream.ttl = ttl
         stream.leased_until = self._now() + ttl
-        return Lease(stream_id, stream.epoch, len(stream.records))
+        return Lease(stream_id, stream.epoch, len(stream.records), stream.cancel)
 
     async def renew(self, lease: Lease, ttl: float) -> None:
         """Keep the lease for another `ttl` seconds."""
@@ -143,6 +145,7 @@ class MemoryStore:
         self._make_room(0)
         stream.ended_at = self._now()
         stream.state = state_after(terminal)
+        del self._running[stream.id]
         self._ended[stream.id] = self._plain[stream.id] = stream
         self._ended_bytes += stream.cost
         self._cancels.drop(stream.id)
@@ -198,6 +201,12 @@ class MemoryStore:
                 page.append(stream.info())
         return page
 
+    async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
+        """Running streams whose lease has run out."""
+        now = self._now()
+        found = (stream.info() for stream in self._running.values() if stream.leased_until <= now)
+        return list(islice(found, limit))
+
     async def delete(self, stream_id: str) -> None:
         """Remove the stream, running or not; its producer's next call raises `NotFound`."""
         self._remove(self._find(stream_id))
@@ -221,8 +230,8 @@ class MemoryStore:
     async def request_cancel(self, stream_id: str, by: str) -> None:
         """Ask the producer to stop; the first request counts, on an ended stream none does."""
         stream = self._find(stream_id)
-        if stream.ended_at is None and not stream.cancel_requested:
-            stream.cancel_requested = True
+        if stream.ended_at is None and stream.cancel is None:
+            stream.cancel = by
             self._cancels.put(stream_id, by)
 
     def cancellations(self) -> AsyncIterator[tuple[str, str]]:
@@ -278,7 +287,7 @@ class MemoryStore:
             text = "The logs of running streams fill the store (max_log_bytes); try again when some have ended."
             raise Overloaded(text, retry_after=1)
         self._bytes += stream.cost
-        self._streams[stream_id] = stream
+        self._streams[stream_id] = self._running[stream_id] = stream
         self._owned.setdefault(owner, {})[stream_id] = stream
         return stream
 
@@ -317,6 +326,7 @@ class MemoryStore:
 
     def _remove(self, stream: Stream) -> None:
         del self._streams[stream.id]
+        self._running.pop(stream.id, None)
         owned = self._owned[stream.owner]
         del owned[stream.id]
         if not owned:

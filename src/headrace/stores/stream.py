@@ -58,7 +58,7 @@ class Stream:
     __slots__ = (
         "archive",
         "bytes",
-        "cancel_requested",
+        "cancel",
         "created_ms",
         "ended_at",
         "epoch",
@@ -90,7 +90,7 @@ class Stream:
         self.bytes = 0
         self.readers = Waiters()
         self.followers: list[Place] = []
-        self.cancel_requested = False
+        self.cancel: str | None = None  # who asks for its end
         self.removed = False
 
     def follow(self, follower: Follower) -> Callable[[], None]:

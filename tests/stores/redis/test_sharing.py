@@ -150,6 +150,39 @@ async def test_streams_without_a_producer_are_found_and_can_be_ended_once(nodes:
     assert nodes.server.ask("ZCARD", "headrace:running") == 1
 
 
+async def test_a_node_that_looks_for_abandoned_streams_and_finds_none_asks_one_question(nodes: Nodes) -> None:
+    for name in ("one", "two"):
+        await nodes.here.acquire(name, "ann", b"{}", TTL)
+    before = asked(nodes)
+    assert await nodes.there.abandoned(10) == []
+    assert asked(nodes) - before == 1
+
+
+def asked(nodes: Nodes) -> int:
+    """Commands that the server has carried out, but for those of the tests."""
+    said: str = nodes.server.ask("INFO", "commandstats")
+    lines = [line for line in said.splitlines() if line.startswith("cmdstat_") and not line.startswith("cmdstat_info")]
+    return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines)
+
+
+@pytest.mark.promise("P3")
+async def test_entries_of_streams_that_are_gone_are_taken_out_and_early_ones_put_right(nodes: Nodes) -> None:
+    gone, ended, writing = [await nodes.here.acquire(name, "ann", b"{}", TTL) for name in ("gone", "ended", "writing")]
+    await nodes.here.finish(ended, end_of_stream(0))
+    await nodes.here.delete(gone.id)
+    for name in ("gone", "ended"):  # as if taking them out had got lost
+        nodes.server.ask("ZADD", "headrace:running", "1", name)
+    nodes.pass_time(TTL - 1)
+    await nodes.here.append(writing, 0, tokens(0, 1))
+    nodes.pass_time(2)
+    assert await nodes.there.abandoned(10) == []
+    assert nodes.server.ask("ZRANGE", "headrace:running", 0, -1) == ["writing"]
+    assert float(nodes.server.ask("ZSCORE", "headrace:running", "writing")) > nodes.clock.wall()
+    before = asked(nodes)
+    assert await nodes.there.abandoned(10) == []
+    assert asked(nodes) - before == 1, "an entry that was put right is looked at again"
+
+
 # Readers
 
 

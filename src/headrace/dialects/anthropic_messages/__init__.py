@@ -16,6 +16,7 @@ from headrace.dialects.anthropic_messages.decoder import MessagesDecoder
 from headrace.dialects.anthropic_messages.errors import error_body
 from headrace.dialects.anthropic_messages.view import MessagesView
 from headrace.dialects.anthropic_messages.wire import NAME, PREFIX, is_kept_frame
+from headrace.dialects.base import Place
 from headrace.dialects.long import Steps
 from headrace.errors import HeadraceError
 from headrace.events import Answer, Finished, Terminal
@@ -30,6 +31,7 @@ class AnthropicMessages:
     prefix = PREFIX
     params = ""
     heartbeat = b'event: ping\ndata: {"type": "ping"}\n\n'
+    place = Place(limits=("max_tokens",))
 
     def parse(self, body: bytes) -> Request:
         """Read a request body: see `Dialect.parse`."""

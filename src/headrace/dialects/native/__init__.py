@@ -14,7 +14,7 @@ from msgspec import Meta, Raw
 from headrace.bodies import LongBody
 from headrace.codecs.sse import HEARTBEAT
 from headrace.dialects import long
-from headrace.dialects.base import NEUTRAL, check_utf8, read_json
+from headrace.dialects.base import NEUTRAL, Place, check_utf8, read_json
 from headrace.dialects.native.parts import read_part
 from headrace.errors import HeadraceError
 from headrace.events import Answer, AnswerItem, Cancelled, Failed, Finished, Record, Terminal
@@ -104,6 +104,7 @@ class Native:
     prefix = ""
     params = ""
     heartbeat = HEARTBEAT
+    place = Place(limits=("max_tokens",), within="settings")
 
     def parse(self, body: bytes) -> Request:
         """Read `{model, messages, settings, tools, metadata}`: see `Dialect.parse`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from headrace.bodies import LongBody
 from headrace.codecs.sse import HEARTBEAT
+from headrace.dialects.base import Place
 from headrace.dialects.long import Steps
 from headrace.dialects.openai_chat import answer as _answer
 from headrace.dialects.openai_chat import request as _request
@@ -28,6 +29,7 @@ class OpenAIChat:
     prefix = PREFIX
     params = INCLUDE_USAGE
     heartbeat = HEARTBEAT
+    place = Place(limits=("max_tokens", "max_completion_tokens"))
 
     def parse(self, body: bytes) -> Request:
         """Read a request body: see `Dialect.parse`."""

@@ -153,6 +153,10 @@ _SHAPE = long.Shape(
 # What a `Request` says, and what concerns nobody but the caller, this server, and a cache of OpenAI's.
 _SAID = frozenset(_Body.__struct_fields__) | {"user", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
 
+# How vLLM and SGLang are told to go on with the last message. Servers that do so anyhow ignore it; those that refuse it
+# are those that would begin another message.
+_GOING_ON = {"continue_final_message": True, "add_generation_prompt": False}
+
 _NOTHING = (b"null", b"false", b"[]", b"{}")
 
 
@@ -176,16 +180,18 @@ def write(request: Request, model: str, *, stream: bool) -> bytes:
     if isinstance(body, LongBody):
         return b"".join(write_long(request, body, model, stream=stream))
     fields = _decode_fields(body) if request.dialect == NAME else _fields(request)
-    return msgspec.json.encode(_addressed(fields, model, stream=stream))
+    return msgspec.json.encode(_addressed(fields, request, model, stream=stream))
 
 
-def _addressed(fields: dict[str, Any], model: str, *, stream: bool) -> dict[str, Any]:
+def _addressed(fields: dict[str, Any], request: Request, model: str, *, stream: bool) -> dict[str, Any]:
     """The fields for this model, with or without a stream."""
     options: dict[str, Any] = _decode_options(fields.pop("stream_options", b"null")) or {}
     fields["model"] = model
     fields["stream"] = stream
     if stream:
         fields["stream_options"] = options | {"include_usage": True}
+    if request.continues:
+        fields |= _GOING_ON
     return fields
 
 
@@ -199,7 +205,7 @@ def write_long(request: Request, body: LongBody, model: str, *, stream: bool) ->
     else:
         messages = long.lists_of([message] for message in said_messages(request))
         fields = _fields(msgspec.structs.replace(request, messages=())) | {"messages": messages}
-    return long.written(body, _addressed(fields, model, stream=stream))
+    return long.written(body, _addressed(fields, request, model, stream=stream))
 
 
 def _fields(request: Request) -> dict[str, Any]:

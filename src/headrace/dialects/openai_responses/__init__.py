@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.bodies import LongBody
 from headrace.codecs.sse import HEARTBEAT
+from headrace.dialects.base import Place
 from headrace.dialects.long import Steps
 from headrace.dialects.openai_errors import error_body
 from headrace.dialects.openai_responses import request as _request
@@ -32,6 +33,7 @@ class OpenAIResponses:
     prefix = PREFIX
     params = ""
     heartbeat = HEARTBEAT
+    place = Place("input", limits=("max_output_tokens",))
 
     def parse(self, body: bytes) -> Request:
         """Read a request body: see `Dialect.parse`."""

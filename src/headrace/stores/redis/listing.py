@@ -86,7 +86,11 @@ class Listing:
                 return
 
     async def abandoned(self, now: float, limit: int) -> Sequence[StreamInfo]:
-        """Streams that run and whose lease has run out; `now` in Unix time."""
+        """Streams that run and whose lease has run out; `now` in Unix time.
+
+        An entry may be early, because appends renew a lease and not its entry: it is put right, or `limit` of those
+        would hide all others.
+        """
         running = self._names.running
         entries: list[bytes] = await self._servers.read(
             running, "ZRANGE", running, "-inf", str(now), "BYSCORE", "LIMIT", 0, limit
@@ -98,7 +102,11 @@ class Listing:
             lease = self._names.stream(stream_id).lease
             if info is None or info.state != "running":
                 await self.ended(stream_id)
-            elif not await self._servers.read(lease, "EXISTS", lease):
+                continue
+            left: int = await self._servers.read(lease, "PTTL", lease)
+            if left > 0:
+                await self._servers.write(running, "ZADD", running, "XX", str(now + left / 1000), stream_id)
+            else:
                 found.append(info)
         return found
 

@@ -48,7 +48,8 @@ class RedisStore:
     - There is no limit for all logs: that is the server's `maxmemory`. When it is reached, appending is `LogFull` and
       a new stream `Overloaded`; a stream can always end.
     - Cancel requests go to the node that produces the stream.
-    - A running stream whose producer is gone stays until somebody takes it over: see `abandoned`.
+    - A running stream whose producer is gone stays until somebody takes it over. `abandoned` goes by this node's clock:
+      where the nodes' clocks differ, it finds streams so much later, and never one whose producer is alive.
     - That another node has deleted a running stream is known to its producing node two seconds later.
     """
 
@@ -125,11 +126,12 @@ class RedisStore:
         lease = Lease(stream_id, 0, 0)
         if reply[0] in (scripts.GONE, scripts.FENCED, scripts.HELD):
             raise self._refusal(reply, lease)
-        lease = Lease(stream_id, int(reply[0]), reply[1])
+        by = reply[2].decode() if len(reply) > 2 and reply[2] is not None else None
+        lease = Lease(stream_id, int(reply[0]), reply[1], by)
         feed = self._feeds.make(stream_id)
         feed.lead(lease.epoch, lease.next_seq, ttl, asked_at)
-        if len(reply) > 2 and reply[2] is not None:
-            self._feeds.stop(feed, reply[2].decode())
+        if by is not None:
+            self._feeds.stop(feed, by)
         await self._listing.enter(owner, stream_id)
         return lease
 
@@ -283,7 +285,7 @@ class RedisStore:
         return self._feeds.cancels
 
     async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
-        """Streams that run and that no producer holds: whoever acquires one gets to end it, and nobody else does."""
+        """Running streams whose lease has run out: one command where there is none."""
         return await self._listing.abandoned(self._now(), limit)
 
     async def tidy(self) -> bool:

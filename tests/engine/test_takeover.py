@@ -1,0 +1,221 @@
+"""Streams whose producer is gone get their end from another node: once, in time, and whatever the store does."""
+
+import logging
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from headrace.engine.clock import FakeClock
+from headrace.engine.engine import Load
+from headrace.engine.takeover import LOOK
+from headrace.errors import StoreError
+from headrace.events import (
+    Cancelled,
+    Event,
+    Failed,
+    ItemStart,
+    Record,
+    StepStart,
+    StreamStart,
+    TextDelta,
+    Usage,
+)
+from headrace.stores.base import Lease, StreamInfo, StreamStore
+from headrace.stores.memory import MemoryStore
+from tests.engine.rig import OWNER, SOURCE, Rig, memory_store, node, read_all, settle, terminals, words
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("P3")]
+
+LEASE = 10.0
+BODY = b'{"model":"demo","messages":[{"role":"user","content":"12345678"}],"stream":true}'
+STEP = StepStart("scripted", "upstream-model", "openai.chat", "up-1")
+BEGUN: tuple[tuple[Event, ...], ...] = ((STEP, ItemStart(0, "text")), (TextDelta(0, "Once"),), (TextDelta(0, " upon"),))
+
+
+async def leave_behind(
+    store: StreamStore, *records: tuple[Event, ...], stream_id: str = "s", body: bytes = BODY, model: str = "demo"
+) -> Lease:
+    """A stream whose producer writes these and is not heard of any more."""
+    start = StreamStart(stream_id, OWNER, 1_000_000_000, model, "openai.chat", input_tokens=2)
+    lease = await store.acquire(stream_id, OWNER, body, LEASE)
+    written = [Record(seq, 0, events) for seq, events in enumerate([(start,), *records])]
+    await store.append(lease, 0, written)
+    return lease
+
+
+async def passes(rig: Rig, seconds: float) -> None:
+    """Time, with all looks in between."""
+    for _ in range(round(seconds / LOOK)):
+        rig.clock.advance(LOOK)
+        await settle()
+
+
+async def the_end(rig: Rig, stream_id: str = "s") -> tuple[Event, ...]:
+    """What the last record says; there is one terminal in the log."""
+    records = await rig.records(stream_id)
+    assert len(terminals(records)) == 1
+    return records[-1].events
+
+
+async def test_a_stream_whose_producer_died_fails_within_its_lease_and_a_second_and_is_told_once() -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = memory_store(clock)
+        async with node(store, clock) as here, node(store, clock) as there:
+            await leave_behind(store, *BEGUN)
+            reader = await here.engine.subscribe("s", OWNER)
+            await passes(here, LEASE - LOOK)
+            assert (await store.status("s")).state == "running"
+            await passes(here, 2 * LOOK)
+            usage, failed = await the_end(here)
+            assert isinstance(failed, Failed)
+            assert (failed.code, failed.retryable, failed.status) == ("producer_lost", True, 503)
+            assert isinstance(usage, Usage)
+            assert (usage.input, usage.source) == (2, "partial") and usage.output > 0
+            assert [record.seq for record in await read_all(reader)] == [0, 1, 2, 3, 4]
+            (told,) = here.witness.ends + there.witness.ends
+            assert (told.start.id, told.source, told.terminal, told.ttft) == ("s", SOURCE, failed, None)
+            assert (told.records, told.usage, told.upstream_model) == (5, usage, "upstream-model")
+            assert told.duration == LEASE
+            assert here.engine.load == there.engine.load == Load(0, 0, 0, 0)
+
+
+async def test_one_that_somebody_asked_to_stop_ends_as_cancelled() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            await leave_behind(rig.store, *BEGUN)
+            await rig.store.request_cancel("s", "client")
+            await settle()
+            await passes(rig, LEASE + 1)
+            assert (await the_end(rig))[-1] == Cancelled("client")
+
+
+async def test_one_that_nobody_has_heard_of_goes_without_a_trace() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            await rig.store.acquire("s", OWNER, BODY, LEASE)
+            await passes(rig, LEASE + 1)
+            assert await rig.store.list(OWNER, None, None, 10) == []
+            assert rig.witness.ends == []
+
+
+async def test_more_than_one_look_takes_are_taken_at_once() -> None:
+    with anyio.fail_after(20):
+        async with node() as rig:
+            for number in range(250):
+                await leave_behind(rig.store, stream_id=f"s{number}")
+            rig.clock.advance(LEASE + LOOK)
+            await settle()
+            assert len(rig.witness.ends) == 250
+            assert await rig.store.abandoned(1) == []
+
+
+async def test_a_node_that_stood_still_goes_on_with_its_own_streams() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            started = await rig.start()
+            rig.call.say([*words()], words("a"))
+            await settle()
+            rig.clock._now += LEASE + 1  # pyright: ignore[reportPrivateUsage] - no timer ran
+            assert [info.id for info in await rig.store.abandoned(10)] == [started.stream_id]
+            rig.clock.advance(LOOK)
+            await settle()
+            rig.call.say(words("b"))
+            rig.call.finish()
+            assert (await read_all(started.subscription))[-1].events[-1].reason == "stop"  # pyright: ignore
+
+
+async def test_who_stood_still_while_another_node_ended_its_stream_tells_nothing() -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = memory_store(clock)
+        async with node(store, clock) as slow, node(store, clock) as there:
+            started = await slow.start()
+            slow.made.clear()
+            slow.call.say(words("a"))
+            await settle()
+            slow.engine._store = Refusing()  # pyright: ignore[reportPrivateUsage,reportAttributeAccessIssue] - no renewals
+            await passes(there, LEASE + 1)
+            assert (await store.status(started.stream_id)).state == "failed"
+            slow.call.say(words("b"))
+            await settle()
+            assert slow.history == ["asked", "closed"]
+            slow.engine._store = store  # pyright: ignore[reportPrivateUsage]
+            await read_all(started.subscription)
+            assert slow.witness.ends == [] and len(there.witness.ends) == 1
+
+
+class Refusing:
+    """A store that this node cannot reach."""
+
+    async def renew(self, lease: Lease, ttl: float) -> None:
+        raise StoreError("out of reach")
+
+    async def tidy(self) -> bool:
+        return False
+
+
+async def test_a_node_that_drains_still_ends_what_others_left() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            await leave_behind(rig.store, *BEGUN)
+            await rig.engine.drain(0)
+            await passes(rig, LEASE + 1)
+            assert (await the_end(rig))[-1].code == "producer_lost"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Failing(MemoryStore):
+    """Every question fails while it is out."""
+
+    out = False
+
+    async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
+        if self.out:
+            raise StoreError("out of reach")
+        return await super().abandoned(limit)
+
+
+class Broken(MemoryStore):
+    """What nobody expects."""
+
+    out = False
+
+    async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
+        if self.out:
+            raise ZeroDivisionError
+        return await super().abandoned(limit)
+
+
+class Unwilling(MemoryStore):
+    """It says who is abandoned, and lets nobody end them."""
+
+    out = False
+
+    async def finish(self, lease: Lease, record: Record) -> None:
+        if self.out:
+            raise StoreError("out of reach")
+        await super().finish(lease, record)
+
+
+@pytest.mark.parametrize("kind", [Failing, Unwilling, Broken])
+async def test_an_outage_of_the_store_is_logged_once_and_the_search_goes_on(
+    kind: type[Failing] | type[Unwilling] | type[Broken], caplog: pytest.LogCaptureFixture
+) -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = kind(now=clock.wall)
+        async with node(store, clock) as rig:
+            await leave_behind(store, *BEGUN)
+            store.out = True
+            await passes(rig, LEASE + 1)
+            assert (await store.status("s")).state == "running"
+            if kind is not Unwilling:
+                await passes(rig, LEASE)
+            logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+            assert len(logged) == 1
+            assert "defect" in logged[0].getMessage() if kind is Broken else "out of reach" in logged[0].getMessage()
+            store.out = False
+            await passes(rig, 2 * LEASE)
+            assert (await the_end(rig))[-1].code == "producer_lost"  # pyright: ignore[reportAttributeAccessIssue]
+            assert len(rig.witness.ends) == 1
