@@ -1,4 +1,4 @@
-"""A real nginx in front of Headrace: with its defaults, as docs/proxies.md recommends it, and in between."""
+"""A real nginx in front of Headrace: with its defaults, as docs/proxies.md and deploy/ have it, and in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,32 @@ def _servers(target: str, ports: Mapping[str, int]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def proxying(directory: Path, target: str) -> Iterator[Mapping[str, Front]]:
-    """nginx in front of the server at `target`; gives its fronts by name.
+    """nginx in front of the server at `target`; gives its fronts by name."""
+    names = (HTTP_1_0, HTTP_1_1, COMPRESSING, NESTED, HTTP_2)
+
+    def servers(ports: Sequence[int]) -> str:
+        return "\n    ".join(_servers(target, dict(zip(names, ports, strict=True))))
+
+    with _running(directory, len(names), servers) as fronts:
+        yield dict(zip(names, fronts, strict=True))
+
+
+@contextlib.contextmanager
+def deployed(directory: Path, *nodes: str) -> Iterator[Front]:
+    """nginx with deploy/nginx.conf, whose nodes are at these addresses, `host:port`."""
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    for number, address in enumerate(nodes, 1):
+        name = f"headrace-{number}:8000"
+        assert text.count(name) == 2
+        text = text.replace(name, address)
+    assert text.count("listen 80;") == 1
+    with _running(directory, 1, lambda ports: text.replace("listen 80;", f"listen 127.0.0.1:{ports[0]};")) as fronts:
+        yield fronts[0]
+
+
+@contextlib.contextmanager
+def _running(directory: Path, count: int, servers: Callable[[Sequence[int]], str]) -> Iterator[Sequence[Front]]:
+    """nginx with what `servers` gives for so many ports, one front for each of them.
 
     It must end with 0 at SIGTERM, and have logged nothing severe in its life.
     """
@@ -90,24 +115,21 @@ def proxying(directory: Path, target: str) -> Iterator[Mapping[str, Front]]:
     with contextlib.ExitStack() as stack:
         # It takes listening sockets over, as at the upgrade of a running nginx. So the ports are free ones, nobody else
         # can take them, and clients can connect before it has started.
-        sockets = {
-            name: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            for name in (HTTP_1_0, HTTP_1_1, COMPRESSING, NESTED, HTTP_2)
-        }
-        numbers = [each.fileno() for each in sockets.values()]
-        ports = {name: each.getsockname()[1] for name, each in sockets.items()}
-        servers = "\n    ".join(_servers(target, ports))
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        numbers = [each.fileno() for each in sockets]
+        ports = [each.getsockname()[1] for each in sockets]
         user = "user root;" if os.geteuid() == 0 else ""
-        (directory / "nginx.conf").write_text(_CONFIG.format(user=user, servers=servers))
+        (directory / "nginx.conf").write_text(_CONFIG.format(user=user, servers=servers(ports)))
         process = subprocess.Popen(
             [program, "-p", str(directory), "-c", "nginx.conf"],
             env=environment(NGINX="".join(f"{number};" for number in numbers)),
             pass_fds=numbers,
             stdin=subprocess.DEVNULL,
+            stdout=stack.enter_context((directory / "stdout.txt").open("w")),
             stderr=stack.enter_context((directory / "stderr.txt").open("w")),
         )
     try:
-        yield {name: Front(f"http://127.0.0.1:{port}") for name, port in ports.items()}
+        yield [Front(f"http://127.0.0.1:{port}") for port in ports]
     finally:
         process.terminate()
         code = process.wait(PATIENCE_S)
