@@ -190,3 +190,16 @@ def test_a_question_without_a_key_is_asked_once_when_its_node_dies(stopping: Dep
         here.kill()
         assert posted.status == 502
     assert len(upstream.requests) == 1
+
+
+@pytest.mark.promise("P10")
+def test_a_question_with_a_key_joins_its_stream_on_the_other_node_when_its_node_dies(
+    stopping: Deployment, upstream: Upstream
+) -> None:
+    upstream.play(Disconnect())
+    with stopping.ask(stream=False, Idempotency_Key="asked-once"):
+        upstream.asked()
+        here, there = stopping.parted()
+        here.kill()
+        eventually(lambda: gauge(there, "headrace_stream_readers") == 1)
+    assert len(upstream.requests) == 1
