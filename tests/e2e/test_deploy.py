@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.files import alerts, metrics_in
-from tests.e2e.deployment import Deployment, deployment, gauge, metrics, status
+from tests.e2e.deployment import ACCESS, Deployment, deployment, gauge, metrics, status
 from tests.e2e.processes import eventually
 from tests.e2e.raw import Exchange, events, frames
 from tests.e2e.upstream import Gate, Upstream
@@ -156,6 +156,27 @@ def no_request_fails(stopping: Deployment, upstream: Upstream) -> None:
         ):
             assert (streamed.status, whole.status, keyed.status, ready.status) == (200, 200, 200, 200)
             assert streamed.rest().endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.promise("P4", "P5", "P11")
+def test_a_reader_whose_node_goes_resumes_on_the_one_that_produces(stopping: Deployment, upstream: Upstream) -> None:
+    gate = held(upstream)
+    with stopping.ask() as posted:
+        stream_id = begun(posted)
+        _, here = stopping.parted()
+        url = f"{here.api}/streams/{stream_id}/events?format=openai.chat"
+        with Exchange(url, headers={**ACCESS, "Accept": "text/event-stream"}) as reader:
+            begun(reader)
+            here.process.send_signal(signal.SIGTERM)
+            eventually(lambda: status(here, "/health/ready") == 503)
+            assert here.end() == 0  # the second signal: it waits for its readers no longer
+            seen = list(events(reader.rest()))
+            assert not reader.clean
+        with stopping.read(stream_id, Last_Event_ID=seen[-1].id) as resumed:
+            gate.open()
+            rest = list(events(resumed.rest()))
+            assert resumed.clean
+        assert [event.data for event in (*seen, *rest)] == list(frames(posted.rest()))
 
 
 @pytest.mark.promise("P3", "P5", "P11")
