@@ -1,4 +1,4 @@
-"""A real nginx in front of Headrace: with its defaults, as docs/proxies.md recommends it, and in between."""
+"""A real nginx in front of Headrace: with its defaults, as docs/proxies.md and deploy/ have it, and in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,23 +25,24 @@ COMPRESSING, NESTED, HTTP_2 = "compressing", "nested", "HTTP/2"
 
 _COMPRESS_ALL = "gzip_types *; gzip_proxied any; gzip_min_length 0;"
 
-# As Debian has it, but for the paths and the servers. A worker of another user could not write to the directory.
+# What every run here has. A worker of another user could not write to the directory.
+_PROCESS = "daemon off; pid nginx.pid; error_log error.log info;" + " user root;" * (os.geteuid() == 0)
+_HERE = """
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    scgi_temp_path scgi;
+    uwsgi_temp_path uwsgi;
+"""
+
+# As Debian has it, but for the servers.
 _CONFIG = """
-daemon off;
-{user}
-pid nginx.pid;
-error_log error.log info;
 events {{}}
 http {{
     sendfile on;
     tcp_nopush on;
     gzip on;
     access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    scgi_temp_path scgi;
-    uwsgi_temp_path uwsgi;
     {servers}
 }}
 """
@@ -80,7 +81,32 @@ def _servers(target: str, ports: Mapping[str, int]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def proxying(directory: Path, target: str) -> Iterator[Mapping[str, Front]]:
-    """nginx in front of the server at `target`; gives its fronts by name.
+    """nginx in front of the server at `target`; gives its fronts by name."""
+    names = (HTTP_1_0, HTTP_1_1, COMPRESSING, NESTED, HTTP_2)
+
+    def config(ports: Sequence[int]) -> str:
+        return _CONFIG.format(servers="\n    ".join(_servers(target, dict(zip(names, ports, strict=True)))))
+
+    with _running(directory, len(names), config) as fronts:
+        yield dict(zip(names, fronts, strict=True))
+
+
+@contextlib.contextmanager
+def deployed(directory: Path, *nodes: str) -> Iterator[Front]:
+    """nginx with deploy/nginx.conf, whose nodes are at these addresses, `host:port`."""
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    for number, address in enumerate(nodes, 1):
+        name = f"headrace-{number}:8000"
+        assert text.count(name) == 2
+        text = text.replace(name, address)
+    assert text.count("listen 80;") == 1
+    with _running(directory, 1, lambda ports: text.replace("listen 80;", f"listen 127.0.0.1:{ports[0]};")) as fronts:
+        yield fronts[0]
+
+
+@contextlib.contextmanager
+def _running(directory: Path, count: int, config: Callable[[Sequence[int]], str]) -> Iterator[Sequence[Front]]:
+    """nginx with the configuration that is made for so many ports, one front for each of them.
 
     It must end with 0 at SIGTERM, and have logged nothing severe in its life.
     """
@@ -90,24 +116,25 @@ def proxying(directory: Path, target: str) -> Iterator[Mapping[str, Front]]:
     with contextlib.ExitStack() as stack:
         # It takes listening sockets over, as at the upgrade of a running nginx. So the ports are free ones, nobody else
         # can take them, and clients can connect before it has started.
-        sockets = {
-            name: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            for name in (HTTP_1_0, HTTP_1_1, COMPRESSING, NESTED, HTTP_2)
-        }
-        numbers = [each.fileno() for each in sockets.values()]
-        ports = {name: each.getsockname()[1] for name, each in sockets.items()}
-        servers = "\n    ".join(_servers(target, ports))
-        user = "user root;" if os.geteuid() == 0 else ""
-        (directory / "nginx.conf").write_text(_CONFIG.format(user=user, servers=servers))
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        for each in sockets:
+            # It leaves them as they are; of two workers that see the same connection one would wait for the next.
+            each.setblocking(False)
+        numbers = [each.fileno() for each in sockets]
+        ports = [each.getsockname()[1] for each in sockets]
+        text = config(ports)
+        assert text.count("http {\n") == 1
+        (directory / "nginx.conf").write_text(text.replace("http {\n", "http {" + _HERE))
         process = subprocess.Popen(
-            [program, "-p", str(directory), "-c", "nginx.conf"],
+            [program, "-p", str(directory), "-c", "nginx.conf", "-g", _PROCESS],
             env=environment(NGINX="".join(f"{number};" for number in numbers)),
             pass_fds=numbers,
             stdin=subprocess.DEVNULL,
+            stdout=stack.enter_context((directory / "stdout.txt").open("w")),
             stderr=stack.enter_context((directory / "stderr.txt").open("w")),
         )
     try:
-        yield {name: Front(f"http://127.0.0.1:{port}") for name, port in ports.items()}
+        yield [Front(f"http://127.0.0.1:{port}") for port in ports]
     finally:
         process.terminate()
         code = process.wait(PATIENCE_S)
