@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import anyio
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Load
 from headrace.engine.takeover import LOOK
-from headrace.errors import StoreError
+from headrace.errors import NotFound, StoreError
 from headrace.events import (
     Cancelled,
     Event,
@@ -163,6 +164,44 @@ async def test_a_node_that_drains_still_ends_what_others_left() -> None:
             await rig.engine.drain(0)
             await passes(rig, LEASE + 1)
             assert (await the_end(rig))[-1].code == "producer_lost"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def test_one_that_was_not_to_be_stored_goes_after_its_grace() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            await leave_behind(rig.store, *BEGUN, body=b"")
+            await passes(rig, LEASE + 1)
+            assert (await rig.store.status("s")).state == "failed"
+            await passes(rig, 31)
+            with pytest.raises(NotFound):
+                await rig.store.status("s")
+
+
+class Unreadable(MemoryStore):
+    """One log has what nobody understands."""
+
+    async def read(self, stream_id: str, after: int, limit: int) -> Sequence[Record]:
+        if stream_id == "unreadable" and (await self.status(stream_id)).state == "running":
+            raise ZeroDivisionError
+        return await super().read(stream_id, after, limit)
+
+
+@pytest.mark.parametrize("on_loss", ["fail", "continue"])
+async def test_a_log_that_cannot_be_read_or_continued_is_ended_like_the_others(
+    on_loss: Literal["fail", "continue"], caplog: pytest.LogCaptureFixture
+) -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = Unreadable(now=clock.wall)
+        async with node(store, clock, on_producer_loss=on_loss) as rig:
+            await leave_behind(store, *BEGUN, stream_id="unreadable")
+            start = StreamStart("foreign", OWNER, 1_000_000_000, "demo", "of.another.release")
+            lease = await store.acquire("foreign", OWNER, BODY, LEASE)
+            await store.append(lease, 0, [Record(0, 0, (start,)), Record(1, 0, BEGUN[0])])
+            await passes(rig, LEASE + 1)
+            for stream_id in ("unreadable", "foreign"):
+                assert (await the_end(rig, stream_id))[-1].code == "producer_lost"  # pyright: ignore
+            assert sorted(told.start.id for told in rig.witness.ends) == ["foreign", "unreadable"]
 
 
 class Failing(MemoryStore):

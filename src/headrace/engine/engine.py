@@ -28,6 +28,7 @@ from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter, end_of
 from headrace.engine.subscription import BATCH, Subscription
+from headrace.engine.successor import Successor
 from headrace.engine.takeover import Takeover
 from headrace.engine.unstored import Unstored
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
@@ -95,7 +96,10 @@ class Engine:
         self._unstored = Unstored(store, self._claims, self._readers, clock)
         self._observer = Observers(observers)
         self._reporter = Reporter(store, self._observer, log_content=config.log_content)
-        self._takeover = Takeover(config, store, clock, self._reporter, router, self._relays, self._adopt)
+        self._successor = Successor(store, router, self._adopt)
+        self._takeover = Takeover(
+            config.lease_seconds, store, clock, self._reporter, self._unstored, self._successor, self._relays
+        )
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -133,7 +137,7 @@ class Engine:
         `cut` ends both waits at once. Reading and stopping go on meanwhile.
         """
         self._draining = True
-        self._takeover.keep_none()
+        self._successor.retired = True
         if self._relays:
             log.info("stopping: %d streams still run, for %g s at most", len(self._relays), seconds)
         end = self._clock.monotonic() + seconds
@@ -236,7 +240,7 @@ class Engine:
         relay.ended.set()
 
     async def _adopt(self, job: Job, lease: Lease, source: Source) -> None:
-        """See `takeover.Adopt`."""
+        """See `successor.Adopt`."""
         if self._tasks is None:
             raise _stopping()
         slot = self._running.take(job.start.owner)
