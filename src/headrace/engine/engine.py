@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.bodies import Body
 from headrace.config import Config
+from headrace.engine import housekeeping
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
 from headrace.engine.folding import folded
@@ -44,12 +45,6 @@ CANCEL_WAIT = 5.0
 LAST_READS = 3.0
 """Seconds after a drain's end in which readers get what they have not read; with the default of drain_timeout still
 under the 30 s after which Kubernetes kills (P11)."""
-
-TIDYING = 1.0
-"""Seconds until the store is asked again whether there is something to tidy."""
-
-SWEEPING = 1.0
-"""Seconds between two looks at the streams that are not to be stored."""
 
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
@@ -113,8 +108,8 @@ class Engine:
                 tasks.start_soon(self._serve_cancellations)
                 tasks.start_soon(self._renew_leases)
                 tasks.start_soon(self._watch_deadlines)
-                tasks.start_soon(self._tidy)
-                tasks.start_soon(self._sweep)
+                tasks.start_soon(housekeeping.tidy, self._store, self._clock)
+                tasks.start_soon(housekeeping.sweep, self._unstored, self._clock)
                 tasks.start_soon(self._takeover.run)
                 try:
                     yield
@@ -266,14 +261,10 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 if not relay.fenced:
                     if key is not None:
-                        await self._settle(relay, key)
+                        free = said_again(relay.terminal) and not relay.has_content
+                        await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
                     await self._reporter.tell(end_of(relay, request_id, self._clock))
             self._unstored.ended(relay.id)
-
-    async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
-        """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
-        free = said_again(relay.terminal) and not relay.has_content
-        await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
 
     def _subscribe(self, stream_id: str) -> Subscription:
         relay = self._relays.get(stream_id)
@@ -442,25 +433,6 @@ class Engine:
                     relay.fail(error)
                 except HeadraceError as error:
                     log.warning("stream %s: its lease could not be renewed: %s", relay.id, error)
-
-    async def _sweep(self) -> None:
-        """One look at all streams that are not to be stored."""
-        while True:
-            await self._clock.sleep(SWEEPING)
-            await self._unstored.sweep()
-
-    async def _tidy(self) -> None:
-        """Let the store do what can wait, a piece at a time: everybody else has a turn between two."""
-        while True:
-            try:
-                if await self._store.tidy():
-                    await anyio.lowlevel.checkpoint()
-                    continue
-            except HeadraceError as error:
-                log.warning("the store could not be tidied: %s", error)
-            except Exception:  # it would end every stream, and none of them needs this
-                log.exception("defect in the store's tidying")
-            await self._clock.sleep(TIDYING)
 
 
 def _stopping() -> Overloaded:
