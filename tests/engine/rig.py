@@ -143,14 +143,13 @@ class ScriptedProvider:
 
 @dataclass
 class Everywhere:
-    """A `Router` that sends every model to one provider, but for `unknown` ones."""
+    """A `Router` that sends every model to one provider."""
 
     provider: ScriptedProvider
     settings: CallSettings
-    unknown: set[str] = field(default_factory=set[str])
 
     def route(self, model: str) -> Route | None:
-        return None if model in self.unknown else Route(self.provider, "upstream-model", self.settings, SOURCE)
+        return Route(self.provider, "upstream-model", self.settings, SOURCE)
 
 
 class PushingProvider(ScriptedProvider):

@@ -436,7 +436,7 @@ async def test_a_node_that_dies_while_it_continues_is_followed_by_another() -> N
             await passes(second, LEASE + 1)
             second.call.say(begun("openai.chat", " a"))
             await settle()
-            second.engine._store = Unreachable()  # pyright: ignore[reportPrivateUsage,reportAttributeAccessIssue]
+            second.engine._leases._store = Unreachable()  # pyright: ignore
             second.engine._takeover._store = Unreachable()  # pyright: ignore
             async with node(store, clock, **CONTINUE) as third:
                 third.call.say(whole("anthropic.messages", " time."))
@@ -445,7 +445,6 @@ async def test_a_node_that_dies_while_it_continues_is_followed_by_another() -> N
                 second.call.say(begun("openai.chat", " minute")[1:])  # it only stood still
                 await settle()
                 records = list(await third.records("s"))
-                second.engine._store = store  # pyright: ignore[reportPrivateUsage]
                 assert len(third.witness.ends) == 1 and second.witness.ends == []
     assert statuses(records) == ["continued", "continued"]
     _check_chat(frames(records, "openai.chat", "u"), "Once upon a time.")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import anyio
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Load
 from headrace.engine.takeover import LOOK
-from headrace.errors import StoreError
+from headrace.errors import NotFound, StoreError
 from headrace.events import (
     Cancelled,
     Event,
@@ -24,6 +25,7 @@ from headrace.events import (
 from headrace.stores.base import Lease, StreamInfo, StreamStore
 from headrace.stores.memory import MemoryStore
 from tests.engine.rig import OWNER, SOURCE, Rig, memory_store, node, read_all, settle, terminals, words
+from tests.stores.outages import OutageStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P3")]
 
@@ -105,10 +107,46 @@ async def test_more_than_one_look_takes_are_taken_at_once() -> None:
         async with node() as rig:
             for number in range(250):
                 await leave_behind(rig.store, stream_id=f"s{number}")
-            rig.clock.advance(LEASE + LOOK)
-            await settle()
+            await passes(rig, LEASE - LOOK)
+            assert rig.witness.ends == []
+            await passes(rig, LOOK)
             assert len(rig.witness.ends) == 250
             assert await rig.store.abandoned(1) == []
+
+
+async def test_after_a_silence_of_the_store_producers_that_live_come_back_first() -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = OutageStore(now=clock.wall)
+        async with node(store, clock) as here, node(store, clock) as there:
+            started = await here.start()
+            here.call.say([*words()], words("a"))
+            await settle()
+            await leave_behind(store, *BEGUN)
+            store.go()
+            await passes(here, LEASE + 5)
+            store.come_back()
+            assert len(await store.abandoned(10)) == 2
+            await passes(there, LEASE - LOOK)
+            assert {info.id for info in await store.abandoned(10)} == {"s"}
+            await passes(there, 2 * LOOK)
+            assert (await store.status("s")).state == "failed"
+            here.call.finish()
+            await settle()
+            assert (await store.status(started.stream_id)).state == "finished"
+            await read_all(started.subscription)
+
+
+async def test_a_store_that_hung_and_says_nothing_of_it_is_a_silence_too() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            await leave_behind(rig.store, *BEGUN)
+            rig.clock.advance(LEASE + 5)
+            await settle()
+            await passes(rig, LEASE - LOOK)
+            assert (await rig.store.status("s")).state == "running"
+            await passes(rig, 2 * LOOK)
+            assert (await rig.store.status("s")).state == "failed"
 
 
 async def test_a_node_that_stood_still_goes_on_with_its_own_streams() -> None:
@@ -135,19 +173,20 @@ async def test_who_stood_still_while_another_node_ended_its_stream_tells_nothing
             slow.made.clear()
             slow.call.say(words("a"))
             await settle()
-            slow.engine._store = Refusing()  # pyright: ignore[reportPrivateUsage,reportAttributeAccessIssue] - no renewals
+            slow.engine._leases._store = Refusing()  # pyright: ignore - no renewals
             await passes(there, LEASE + 1)
             assert (await store.status(started.stream_id)).state == "failed"
             slow.call.say(words("b"))
             await settle()
             assert slow.history == ["asked", "closed"]
-            slow.engine._store = store  # pyright: ignore[reportPrivateUsage]
             await read_all(started.subscription)
             assert slow.witness.ends == [] and len(there.witness.ends) == 1
 
 
 class Refusing:
     """A store that this node cannot reach."""
+
+    problem = None
 
     async def renew(self, lease: Lease, ttl: float) -> None:
         raise StoreError("out of reach")
@@ -163,6 +202,44 @@ async def test_a_node_that_drains_still_ends_what_others_left() -> None:
             await rig.engine.drain(0)
             await passes(rig, LEASE + 1)
             assert (await the_end(rig))[-1].code == "producer_lost"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def test_one_that_was_not_to_be_stored_goes_after_its_grace() -> None:
+    with anyio.fail_after(5):
+        async with node() as rig:
+            await leave_behind(rig.store, *BEGUN, body=b"")
+            await passes(rig, LEASE + 1)
+            assert (await rig.store.status("s")).state == "failed"
+            await passes(rig, 31)
+            with pytest.raises(NotFound):
+                await rig.store.status("s")
+
+
+class Unreadable(MemoryStore):
+    """One log has what nobody understands."""
+
+    async def read(self, stream_id: str, after: int, limit: int) -> Sequence[Record]:
+        if stream_id == "unreadable" and (await self.status(stream_id)).state == "running":
+            raise ZeroDivisionError
+        return await super().read(stream_id, after, limit)
+
+
+@pytest.mark.parametrize("on_loss", ["fail", "continue"])
+async def test_a_log_that_cannot_be_read_or_continued_is_ended_like_the_others(
+    on_loss: Literal["fail", "continue"], caplog: pytest.LogCaptureFixture
+) -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = Unreadable(now=clock.wall)
+        async with node(store, clock, on_producer_loss=on_loss) as rig:
+            await leave_behind(store, *BEGUN, stream_id="unreadable")
+            start = StreamStart("foreign", OWNER, 1_000_000_000, "demo", "of.another.release")
+            lease = await store.acquire("foreign", OWNER, BODY, LEASE)
+            await store.append(lease, 0, [Record(0, 0, (start,)), Record(1, 0, BEGUN[0])])
+            await passes(rig, LEASE + 1)
+            for stream_id in ("unreadable", "foreign"):
+                assert (await the_end(rig, stream_id))[-1].code == "producer_lost"  # pyright: ignore
+            assert sorted(told.start.id for told in rig.witness.ends) == ["foreign", "unreadable"]
 
 
 class Failing(MemoryStore):

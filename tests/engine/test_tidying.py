@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from headrace.engine.clock import FakeClock
-from headrace.engine.engine import TIDYING
+from headrace.engine.housekeeping import TIDYING
 from headrace.errors import StoreError
 from headrace.stores.memory import SETTLING, MemoryStore
 from tests.engine.rig import OPENING, OWNER, Rig, memory_store, node, read_all, settle, words

@@ -82,6 +82,10 @@ class OutageStore(WaitingStore):
         self._ask()
         return await super().read(stream_id, after, limit)
 
+    async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
+        self._ask()
+        return await super().abandoned(limit)
+
     async def status(self, stream_id: str) -> StreamInfo:
         self._ask()
         return await super().status(stream_id)

@@ -15,6 +15,7 @@ import msgspec
 
 from headrace.bodies import Body
 from headrace.config import Config
+from headrace.engine import housekeeping
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
 from headrace.engine.folding import folded
@@ -31,6 +32,7 @@ from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter, end_of
 from headrace.engine.subscription import BATCH, Subscription
+from headrace.engine.successor import Successor
 from headrace.engine.takeover import Takeover
 from headrace.engine.unstored import Unstored
 from headrace.errors import HeadraceError, NotFound, Overloaded
@@ -46,12 +48,6 @@ CANCEL_WAIT = 5.0
 LAST_READS = 3.0
 """Seconds after a drain's end in which readers get what they have not read; with the default of drain_timeout still
 under the 30 s after which Kubernetes kills (P11)."""
-
-TIDYING = 1.0
-"""Seconds until the store is asked again whether there is something to tidy."""
-
-SWEEPING = 1.0
-"""Seconds between two looks at the streams that are not to be stored."""
 
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
@@ -99,7 +95,11 @@ class Engine:
         self._observer = Observers(observers)
         self._reporter = Reporter(store, self._observer, log_content=config.log_content)
         self._outage = Outage(config.store_outage_buffer, config.store_outage_timeout, self._spawn)
-        self._takeover = Takeover(config, store, clock, self._reporter, router, self._relays, self._adopt)
+        self._leases = Leases(store, clock, config.lease_seconds, self._relays)
+        self._successor = Successor(store, router, self._adopt)
+        self._takeover = Takeover(
+            config.lease_seconds, store, clock, self._reporter, self._unstored, self._successor, self._relays
+        )
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -111,10 +111,10 @@ class Engine:
                 self._tasks = tasks
                 tasks.start_soon(self._store.run)
                 tasks.start_soon(self._serve_cancellations)
-                tasks.start_soon(Leases(self._store, self._clock, self._config.lease_seconds, self._relays).run)
+                tasks.start_soon(self._leases.run)
                 tasks.start_soon(self._watch_deadlines)
-                tasks.start_soon(self._tidy)
-                tasks.start_soon(self._sweep)
+                tasks.start_soon(housekeeping.tidy, self._store, self._clock)
+                tasks.start_soon(housekeeping.sweep, self._unstored, self._clock)
                 tasks.start_soon(self._takeover.run)
                 try:
                     yield
@@ -143,7 +143,7 @@ class Engine:
         `cut` ends both waits at once. Reading and stopping go on meanwhile.
         """
         self._draining = True
-        self._takeover.keep_none()
+        self._successor.retired = True
         if self._relays:
             log.info("stopping: %d streams still run, for %g s at most", len(self._relays), seconds)
         end = self._clock.monotonic() + seconds
@@ -248,7 +248,7 @@ class Engine:
         relay.ended.set()
 
     async def _adopt(self, job: Job, lease: Lease, source: Source) -> None:
-        """See `takeover.Adopt`."""
+        """See `successor.Adopt`."""
         if self._tasks is None:
             raise _stopping()
         slot = self._running.take(job.start.owner)
@@ -272,16 +272,12 @@ class Engine:
             del self._relays[relay.id]
             relay.slot.free()
             with anyio.CancelScope(shield=True):
-                if not relay.fenced:
+                if not relay.given_up:
                     if key is not None:
-                        await self._settle(relay, key)
+                        free = said_again(relay.terminal) and not relay.has_content
+                        await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
                     await self._reporter.tell(end_of(relay, request_id, self._clock))
             self._unstored.ended(relay.id)
-
-    async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
-        """Free the key of a stream that never said anything and may be asked again; keep it otherwise (P10)."""
-        free = said_again(relay.terminal) and not relay.has_content
-        await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
 
     def _subscribe(self, stream_id: str) -> Subscription:
         relay = self._relays.get(stream_id)
@@ -436,25 +432,6 @@ class Engine:
             now = self._clock.monotonic()
             for relay in tuple(self._relays.values()):
                 relay.check_deadlines(now)
-
-    async def _sweep(self) -> None:
-        """One look at all streams that are not to be stored."""
-        while True:
-            await self._clock.sleep(SWEEPING)
-            await self._unstored.sweep()
-
-    async def _tidy(self) -> None:
-        """Let the store do what can wait, a piece at a time: everybody else has a turn between two."""
-        while True:
-            try:
-                if await self._store.tidy():
-                    await anyio.lowlevel.checkpoint()
-                    continue
-            except HeadraceError as error:
-                log.warning("the store could not be tidied: %s", error)
-            except Exception:  # it would end every stream, and none of them needs this
-                log.exception("defect in the store's tidying")
-            await self._clock.sleep(TIDYING)
 
 
 def _stopping() -> Overloaded:

@@ -25,7 +25,7 @@ from headrace.engine.patience import Signal
 from headrace.engine.retry import Backoff
 from headrace.engine.subscription import Subscription
 from headrace.engine.usage import counted
-from headrace.errors import Fenced, HeadraceError, InternalError, LogFull, NotFound
+from headrace.errors import Fenced, HeadraceError, InternalError, LogFull, NotFound, StoreUnavailable
 from headrace.events import (
     Cancelled,
     Chunk,
@@ -84,7 +84,7 @@ class Relay:
         "_writer",
         "asking",
         "ended",
-        "fenced",
+        "given_up",
         "has_content",
         "id",
         "job",
@@ -119,8 +119,8 @@ class Relay:
         self.has_content = False
         """Whether a reader may have seen something of the answer."""
         self.terminal: Terminal | None = None
-        self.fenced = False
-        """Whether another producer has the stream: its end is not this relay's to tell."""
+        self.given_up = False
+        """Whether another producer has the stream, or will have it: its end is not this relay's to tell."""
         self.ended = Signal()
         """Set when the upstream is closed and the terminal record is in the store, or will not be."""
         self.written = True
@@ -279,10 +279,11 @@ class Relay:
                     await self._writer.insist(self._writer.flush, LAST_TRIES)
                 await self._finish(terminal, LAST_TRIES)
         except (Fenced, NotFound) as error:
-            self.fenced = isinstance(error, Fenced)
+            self.given_up = isinstance(error, Fenced)
             log.info("stream %s: taken over or deleted while it ran", self.id)
         except HeadraceError as error:
             self.written = False
+            self.given_up = isinstance(error, StoreUnavailable)
             log.error("stream %s: the terminal record could not be written: %s", self.id, error)
         finally:
             self.terminal = self.terminal or terminal

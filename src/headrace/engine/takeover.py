@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Container, Sequence
 
 import anyio
 
-from headrace.config import Config
-from headrace.engine import continuation
 from headrace.engine.clock import Clock
 from headrace.engine.folding import drafted
 from headrace.engine.observer import Ended, Source
-from headrace.engine.order import Route, Router
 from headrace.engine.outcomes import lost
-from headrace.engine.relay import Job
 from headrace.engine.report import Reporter
+from headrace.engine.successor import Successor
+from headrace.engine.unstored import Unstored
 from headrace.engine.usage import total
-from headrace.errors import BadRequest, Fenced, HeadraceError, LeaseHeld, LogFull, NotFound, RateLimited
+from headrace.errors import Fenced, HeadraceError, LeaseHeld, NotFound
 from headrace.events import Cancelled, Record, StreamStart
 from headrace.policy import disconnect
 from headrace.stores.base import Lease, StreamInfo, StreamStore
@@ -37,42 +35,32 @@ _MOST = 100
 """Streams that are taken in one look; more of them come with the next, at once."""
 _AT_ONCE = 8
 
-Adopt = Callable[[Job, Lease, Source], Awaitable[None]]
-"""Lets a relay of this node go on with a stream.
-
-Raises `RateLimited`, `LogFull`, or what the store raises; then there is no relay.
-"""
-
 
 class Takeover:
     """Looks for them all the time."""
 
     def __init__(
         self,
-        config: Config,
+        lease_seconds: float,
         store: StreamStore,
         clock: Clock,
         reporter: Reporter,
-        router: Router | None,
+        unstored: Unstored,
+        successor: Successor,
         own: Container[str],
-        adopt: Adopt | None,
     ) -> None:
-        """`own` are the streams with a relay here: one that stood still goes on. Without `router` all others end."""
-        self._config = config
+        """`own` are the streams with a relay here: one that stood still goes on."""
+        self._lease = lease_seconds
         self._store = store
         self._clock = clock
         self._reporter = reporter
-        self._router = router
+        self._unstored = unstored
+        self._successor = successor
         self._own = own
-        self._adopt = adopt
         self._trouble = False
-        """Whether the store did not answer last time: that is logged once."""
+        """Whether something went wrong the last time: that is logged once."""
         self._steady_since = self._last_look = clock.monotonic()
         """Since when every look was answered in time."""
-
-    def keep_none(self) -> None:
-        """The server stops: what should be continued is left to others from now on."""
-        self._adopt = None
 
     async def run(self) -> None:
         """Never ends by itself, and never raises."""
@@ -105,7 +93,7 @@ class Takeover:
             now = self._last_look = self._clock.monotonic()
             if self._store.problem is not None or now - last > LOOK + _TIMELY:
                 self._steady_since = now
-        return found if began - self._steady_since >= self._config.lease_seconds else ()
+        return found if began - self._steady_since >= self._lease else ()
 
     def _note(self, failures: Sequence[Exception]) -> None:
         """Say what went wrong, once for as long as something does."""
@@ -129,48 +117,30 @@ class Takeover:
                 failures.append(error)
 
     async def _take(self, info: StreamInfo) -> None:
-        if self._adopt is None and await self._is_for_others(info.id):
+        if self._successor.retired and await self._is_for_others(info.id):
             return
-        lease = await self._store.acquire(info.id, info.owner, b"", self._config.lease_seconds)
+        lease = await self._store.acquire(info.id, info.owner, b"", self._lease)
         if lease.next_seq == 0:  # not even record 0: nobody has heard of it
             await self._store.delete(info.id)
             return
-        draft = await drafted(self._store, info.id)
-        if draft.start is None or not await self._goes_on(lease, draft, draft.start):
+        draft = await self._draft(info.id)
+        if not await self._successor.goes_on(lease, draft):
             await self._end(info, lease, draft)
+
+    async def _draft(self, stream_id: str) -> Draft:
+        try:
+            return await drafted(self._store, stream_id)
+        except HeadraceError:
+            raise
+        except Exception:  # a log that cannot be read must not stay open for that
+            log.exception("stream %s: its producer is gone, and its log cannot be read", stream_id)
+            return Draft()
 
     async def _is_for_others(self, stream_id: str) -> bool:
         """Whether it should be continued, by a node that does not stop."""
         records = await self._store.read(stream_id, -1, 1)
         start = records[0].events[0] if records else None
-        return isinstance(start, StreamStart) and self._route(start, continuing=True) is not None
-
-    def _route(self, start: StreamStart, *, continuing: bool = False) -> Route | None:
-        route = self._router.route(start.model) if self._router is not None else None
-        if continuing and route is not None and route.settings.on_producer_loss != "continue":
-            return None
-        return route
-
-    async def _goes_on(self, lease: Lease, draft: Draft, start: StreamStart) -> bool:
-        """Continue it, if that is wanted and possible."""
-        route = self._route(start, continuing=True)
-        if route is None or lease.cancel is not None or self._adopt is None:
-            return False
-        try:
-            asked = await continuation.request_of(draft, await self._store.request(lease.id))
-            route.provider.check(asked)
-            # Where the log has nothing of an answer, what comes is the answer as it is.
-            provider = route.provider if draft.step is None else continuation.Continuing(route.provider, draft)
-            opening = continuation.opening(draft)
-            # Its readers may be on any node, so none of them leaving here means anything.
-            policy = disconnect.CONTINUE
-            job = Job(start, asked, provider, route.upstream_model, policy, route.settings, opening)
-            await self._adopt(job, lease, route.source)
-        except (BadRequest, RateLimited, LogFull) as error:
-            log.info("stream %s: its producer is gone, and it is not continued: %s", lease.id, error)
-            return False
-        log.info("stream %s: its producer is gone; it is continued", lease.id)
-        return True
+        return isinstance(start, StreamStart) and self._successor.wants(start)
 
     async def _end(self, info: StreamInfo, lease: Lease, draft: Draft) -> None:
         start = draft.start or StreamStart(info.id, info.owner, info.created_ms // 1000, "", "")
@@ -178,7 +148,7 @@ class Takeover:
         usage = total(draft.whole, start, terminal)
         now = self._clock.wall()
         await self._store.finish(lease, Record(lease.next_seq, int(now * 1000), (usage, terminal)))
-        route = self._route(start)
+        route = self._successor.route(start)
         await self._reporter.tell(
             Ended(
                 start=start,
@@ -196,3 +166,6 @@ class Takeover:
                 records=lease.next_seq + 1,
             )
         )
+        if not await self._store.request(info.id):  # it was not to be stored, and its node had to see to that
+            self._unstored.add(info.id, disconnect.GRACE, None)
+            self._unstored.ended(info.id)

@@ -182,6 +182,21 @@ async def test_a_full_server_refuses_new_streams_and_tokens_but_never_an_end(sto
     await store.acquire("other", "ann", b"{}", TTL)
 
 
+@pytest.mark.promise("P3")
+async def test_on_a_full_server_what_a_dead_node_left_is_taken_over_and_ended(store: RedisStore, own: Server) -> None:
+    lease = await store.acquire("s", "ann", b"{}", TTL)
+    await store.append(lease, 0, tokens(0, 1))
+    own.ask("CONFIG", "SET", "maxmemory", 1)
+    own.age(TTL + 1)
+    other = make(own.url)
+    async with running(other):
+        taken = await other.acquire("s", "ann", b"", TTL)
+        assert taken.next_seq == 1
+        await other.finish(taken, end_of_stream(1))
+        with pytest.raises(Overloaded):
+            await other.acquire("s2", "ann", b"{}", TTL)
+
+
 async def test_a_server_that_has_become_a_replica_says_so_and_goes_on_when_it_is_primary_again(
     store: RedisStore, own: Server
 ) -> None:

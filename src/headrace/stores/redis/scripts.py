@@ -47,10 +47,12 @@ class Script:
             return await servers.write(keys[0], "EVAL", self._text, len(keys), *keys, *arguments)
 
 
-ACQUIRE = Script("""#!lua
+_FIND = """
 local meta, log, lease, request = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local owner, ttl, now, holder, node = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local at = redis.call('HMGET', meta, 'owner', 'state', 'epoch', 'next', 'holder', 'cancel')
+"""
+_CREATE = """
 if not at[1] then
   local time = redis.call('TIME')
   local epoch = time[1] .. string.format('%06d', time[2])
@@ -61,6 +63,8 @@ if not at[1] then
   redis.call('SET', lease, epoch, 'PX', ttl)
   return {epoch, 0}
 end
+"""
+_TAKE = """
 if at[1] ~= owner then return {'gone'} end
 if at[2] ~= 'running' then return {'fenced', at[2]} end
 local epoch = at[3]
@@ -72,9 +76,14 @@ if at[5] ~= holder then
 end
 redis.call('SET', lease, epoch, 'PX', ttl)
 return {epoch, tonumber(at[4]), at[6]}
-""")
+"""
+
+ACQUIRE = Script("#!lua" + _FIND + _CREATE + _TAKE)
 """Keys: meta, log, lease, request. Arguments: owner, ttl in ms, now in ms, this attempt's own name, node, request.
 Answers epoch and next seq, and who asks for a cancel, if anybody does."""
+
+TAKE = Script("#!lua flags=allow-oom" + _FIND + "if not at[1] then return {'full'} end" + _TAKE)
+"""The same for a stream that there is: whoever takes it over ends it, or lets it go on."""
 
 APPEND = Script(f"""#!lua
 local meta, log, lease = KEYS[1], KEYS[2], KEYS[3]

@@ -114,15 +114,16 @@ class RedisStore:
         keys = self._names.stream(stream_id)
         holder = secrets.token_hex(8)
         asked_at = self._now()
+        said = (owner, _ms(ttl), _ms(asked_at), holder, self._node)
         body = b"".join(request.parts) if isinstance(request, Pieces) else request
         try:
             # First, so that there is never a stream that is out of sight.
             await self._listing.runs(stream_id, asked_at + ttl)
-            reply: list[Any] = await scripts.ACQUIRE.run(
-                self._servers, keys.all, owner, _ms(ttl), _ms(asked_at), holder, self._node, body
-            )
+            reply: list[Any] = await scripts.ACQUIRE.run(self._servers, keys.all, *said, body)
         except LogFull as error:
-            raise Overloaded(error.message, retry_after=1) from None
+            reply = await scripts.TAKE.run(self._servers, keys.all, *said)
+            if reply[0] == scripts.FULL:
+                raise Overloaded(error.message, retry_after=1) from None
         lease = Lease(stream_id, 0, 0)
         if reply[0] in (scripts.GONE, scripts.FENCED, scripts.HELD):
             raise self._refusal(reply, lease)
@@ -132,7 +133,11 @@ class RedisStore:
         feed.lead(lease.epoch, lease.next_seq, ttl, asked_at)
         if by is not None:
             self._feeds.stop(feed, by)
-        await self._listing.enter(owner, stream_id)
+        try:
+            await self._listing.enter(owner, stream_id)
+        except LogFull:
+            if len(reply) == 2:  # one that was taken over has been entered before
+                raise
         return lease
 
     async def renew(self, lease: Lease, ttl: float) -> None:
