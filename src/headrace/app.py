@@ -25,6 +25,7 @@ from headrace.config import Config, Model
 from headrace.endpoints import (
     completions,
     components,
+    export,
     health,
     metrics,
     models,
@@ -168,7 +169,7 @@ def create_app(
         telemetry=_NO_TELEMETRY,
     )
     app.asks_for_keys = bool(config.api_keys)
-    modules = (completions, token_count, responses, streams, prompt, models, health, metrics)
+    modules = (completions, token_count, responses, streams, export, prompt, models, health, metrics)
     routers = [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
     _add_routes(app, [*routers, playground.router()] if config.playground else routers)
     guard = Guard(Handover(app, _defect), services.access, read_tokens, engine, clock.wall)

@@ -16,6 +16,7 @@ from headrace.bodies import Body
 from headrace.config import Config
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
+from headrace.engine.export import exported
 from headrace.engine.folding import folded
 from headrace.engine.idempotency import Claims, IdempotencyKey, claimed_stream
 from headrace.engine.limits import RunningStreams, Slot
@@ -308,6 +309,10 @@ class Engine:
     async def request(self, stream_id: str) -> Body:
         """The request as its caller sent it; empty for a stream that is not to be stored."""
         return await self._store.request(stream_id)
+
+    def exported(self, info: StreamInfo) -> AsyncGenerator[bytes]:
+        """The log as lines: see `engine.export`."""
+        return exported(self._store, info)
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""
