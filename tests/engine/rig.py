@@ -14,6 +14,7 @@ from headrace.codecs.sse import HEARTBEAT
 from headrace.config import Config, Disconnect
 from headrace.config.schema import CallSettings
 from headrace.dialects import DIALECTS
+from headrace.engine.archiver import Objects
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Engine, Load, Started
 from headrace.engine.idempotency import IdempotencyKey
@@ -289,6 +290,7 @@ async def node(
     drain: bool = True,
     provider: ScriptedProvider | None = None,
     observers: Sequence[Observer] = (),
+    objects: Objects | None = None,
     **config: Any,
 ) -> AsyncIterator[Rig]:
     """A running engine. At the end nothing may be left: no relay, reader, heartbeat or timer, nor a provider's call.
@@ -300,7 +302,7 @@ async def node(
     settings = Config(**{"keepalive_seconds": KEEPALIVE, "retries": 0, **FAR, **config})
     store = store or memory_store(clock, retention=settings.retention_seconds)
     witness = Witness()
-    engine = Engine(settings, store, clock, (*observers, witness))
+    engine = Engine(settings, store, clock, (*observers, witness), objects)
     heartbeats = Heartbeats(clock, KEEPALIVE, settings.write_timeout)
     rig = Rig(clock, store, provider or ScriptedProvider(), engine, heartbeats, settings, witness)
     others = clock.pending

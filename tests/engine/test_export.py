@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -61,8 +62,12 @@ async def kept(records: list[Record], request: Body = REQUEST, **options: Any) -
     return store
 
 
+async def pieces_of(store: StreamStore) -> AsyncGenerator[bytes]:
+    return exported(store, await store.status(ID), await store.request(ID))
+
+
 async def export(store: StreamStore) -> bytes:
-    return b"".join([piece async for piece in exported(store, await store.status(ID))])
+    return b"".join([piece async for piece in await pieces_of(store)])
 
 
 def lines(data: bytes) -> list[Any]:
@@ -117,8 +122,7 @@ async def test_what_there_is_of_a_running_stream_does_not_look_like_the_whole() 
 
 async def test_what_a_stream_says_after_it_was_looked_at_is_not_in_its_export() -> None:
     store = await kept(WHOLE[:-1])
-    info = await store.status(ID)
-    pieces = exported(store, info)
+    pieces = await pieces_of(store)
     data = await anext(pieces)
     store._streams[ID].records.append(WHOLE[-1])  # pyright: ignore[reportPrivateUsage]
     data += b"".join([piece async for piece in pieces])
@@ -137,7 +141,7 @@ async def test_an_export_after_the_log_was_compressed_has_the_same_bytes() -> No
 @pytest.mark.promise("P5")
 async def test_the_export_of_a_stream_that_is_deleted_meanwhile_has_no_last_line() -> None:
     store = await kept(WHOLE)
-    pieces = exported(store, await store.status(ID))
+    pieces = await pieces_of(store)
     assert json.loads(await anext(pieces))["type"] == "stream"
     await store.delete(ID)
     with pytest.raises(NotFound):
@@ -162,7 +166,7 @@ async def test_a_request_that_was_not_to_be_stored_is_null() -> None:
 async def test_pieces_are_short_however_long_the_records_are() -> None:
     frame = b'"' + b"x" * 3_000_000 + b'"'
     store = await kept([*log_of((STEP,), *((TextDelta(0, str(n)),) for n in range(5000)), raw=frame)])
-    pieces = [piece async for piece in exported(store, await store.status(ID))]
+    pieces = [piece async for piece in await pieces_of(store)]
     assert max(map(len, pieces)) <= 2 * 64 * 1024
     assert len(lines(b"".join(pieces))) == 5004
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import IO, Annotated
 
 import msgspec
 import typer
@@ -52,9 +52,12 @@ def export(
         asyncio.run(_export(url, api_key, bare, partial, sink))
 
 
-async def _export(url: str, api_key: str | None, bare: str, partial: bool, sink: BinaryIO) -> None:
+async def _export(url: str, api_key: str | None, bare: str, partial: bool, sink: IO[bytes]) -> None:
     check = _Check()
-    async with Connection(url, api_key) as connection, contextlib.aclosing(connection.export(bare, partial=partial)) as pieces:
+    async with (
+        Connection(url, api_key) as connection,
+        contextlib.aclosing(connection.export(bare, partial=partial)) as pieces,
+    ):
         async for piece in pieces:
             check.take(piece)
             sink.write(piece)
@@ -93,7 +96,7 @@ class _LastLine(msgspec.Struct):
 
 
 @contextlib.contextmanager
-def _sink(output: Path | None) -> Generator[BinaryIO]:
+def _sink(output: Path | None) -> Generator[IO[bytes]]:
     """Where the bytes go: stdout, or a file beside the one that is wanted, which takes its place at the end."""
     if output is None:
         yield sys.stdout.buffer

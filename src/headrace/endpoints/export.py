@@ -31,9 +31,9 @@ def router(services: Services) -> APIRouter:
             body = msgspec.json.encode({"id": info.id, "state": info.state})
             return Response(body, 202, headers | {"retry-after": str(RETRY_AFTER_S)}, "application/json")
         headers["content-disposition"] = f'attachment; filename="{info.id}.ndjson"'
+        pieces = await engine.exported(info)
         # Of a running stream no reader: one that leaves may be what stops it (P8).
         subscription = None if info.state == "running" else await engine.subscribe(info.id, owner)
-        pieces = engine.exported(info)
         return Handed(ExportResponse(info.id, pieces, services.heartbeats, headers=headers, subscription=subscription))
 
     routes.add_api_route("/v1/streams/{stream_id}/export", export, methods=["GET"], **schemas.EXPORT)

@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.bodies import Body
 from headrace.config import Config
+from headrace.engine.archiver import Archiver, Objects
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
 from headrace.engine.export import exported
@@ -23,7 +24,7 @@ from headrace.engine.limits import RunningStreams, Slot
 from headrace.engine.measurement import Measurement
 from headrace.engine.observer import Observer, Observers
 from headrace.engine.order import Order
-from headrace.engine.patience import wait_within
+from headrace.engine.patience import Signal, wait_within
 from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter
@@ -31,6 +32,7 @@ from headrace.engine.subscription import BATCH, Subscription
 from headrace.engine.unstored import Unstored
 from headrace.errors import Fenced, HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Cancelled, Failed, Record, StepStart, StreamStart
+from headrace.policy.auth import owners_of
 from headrace.stores.base import StreamInfo, StreamState, StreamStore
 from headrace.transforms.estimate import input_tokens_of
 
@@ -70,13 +72,22 @@ class Load(msgspec.Struct, frozen=True):
     """Upstream requests that are not closed."""
     readers: int
     slots: int
+    archiving: int = 0
+    """Ended streams that are not archived yet."""
 
 
 class Engine:
     """The live part of one process."""
 
-    def __init__(self, config: Config, store: StreamStore, clock: Clock, observers: Sequence[Observer] = ()) -> None:
-        """Nothing runs before `running` is entered."""
+    def __init__(
+        self,
+        config: Config,
+        store: StreamStore,
+        clock: Clock,
+        observers: Sequence[Observer] = (),
+        objects: Objects | None = None,
+    ) -> None:
+        """Nothing runs before `running` is entered. `objects`: where ended streams are archived."""
         self._config = config
         self._store = store
         self._clock = clock
@@ -85,8 +96,10 @@ class Engine:
         self._readers = Readers(config.max_readers_per_stream)
         self._claims = Claims(store)
         self._unstored = Unstored(store, self._claims, self._readers, clock)
-        self._observer = Observers(observers)
+        self._archiver = None if objects is None else Archiver(store, objects, clock, Observers(observers))
+        self._observer = Observers(observers if self._archiver is None else (*observers, self._archiver))
         self._reporter = Reporter(store, clock, self._observer, log_content=config.log_content)
+        self._telling: dict[str, Signal] = {}
         self._draining = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -102,6 +115,8 @@ class Engine:
                 tasks.start_soon(self._watch_deadlines)
                 tasks.start_soon(self._tidy)
                 tasks.start_soon(self._sweep)
+                if self._archiver is not None:
+                    tasks.start_soon(self._archiver.run, owners_of(self._config))
                 try:
                     yield
                 finally:
@@ -119,8 +134,8 @@ class Engine:
     async def drain(self, seconds: float, cut: anyio.Event | None = None) -> None:
         """Take no new streams, give those that run `seconds`, then end them as `server_shutdown` (P11).
 
-        Returns when all have their terminal record and their readers have read it, or had `LAST_READS` to. Setting
-        `cut` ends both waits at once. Reading and stopping go on meanwhile.
+        Returns when all have their terminal record, their readers have read it and they are archived, or these had
+        `LAST_READS` to. Setting `cut` ends both waits at once. Reading and stopping go on meanwhile.
         """
         self._draining = True
         if self._relays:
@@ -130,11 +145,18 @@ class Engine:
         for relay in tuple(self._relays.values()):
             relay.shut_down()
         await self._all_ended()
-        await wait_within(self._clock, max(LAST_READS, end - self._clock.monotonic()), self._readers.gone, cut)
+        await wait_within(self._clock, max(LAST_READS, end - self._clock.monotonic()), self._all_left, cut)
 
     async def _all_ended(self) -> None:
         for relay in tuple(self._relays.values()):
             await relay.ended.wait()
+
+    async def _all_left(self) -> None:
+        await self._readers.gone()
+        if self._archiver is not None:
+            for told in tuple(self._telling.values()):
+                await told.wait()
+            await self._archiver.idle()
 
     async def start(self, order: Order) -> Started:
         """Make a stream, or join the one that the order's idempotency key belongs to.
@@ -216,11 +238,14 @@ class Engine:
             log.exception("stream %s: defect at its end", relay.id)
         finally:
             del self._relays[relay.id]
+            told = self._telling[relay.id] = Signal()
             relay.slot.free()
             with anyio.CancelScope(shield=True):
                 if order.key is not None:
                     await self._settle(relay, order.key)
                 await self._reporter.tell(relay, order.request_id)
+            del self._telling[relay.id]
+            told.set()
             self._unstored.ended(relay.id)
 
     async def _settle(self, relay: Relay, key: IdempotencyKey) -> None:
@@ -281,6 +306,7 @@ class Engine:
             requests=sum(relay.asking for relay in self._relays.values()),
             readers=self._readers.total,
             slots=self._running.total,
+            archiving=0 if self._archiver is None else len(self._archiver),
         )
 
     def readers(self, stream_id: str) -> int:
@@ -310,9 +336,9 @@ class Engine:
         """The request as its caller sent it; empty for a stream that is not to be stored."""
         return await self._store.request(stream_id)
 
-    def exported(self, info: StreamInfo) -> AsyncGenerator[bytes]:
+    async def exported(self, info: StreamInfo) -> AsyncGenerator[bytes]:
         """The log as lines: see `engine.export`."""
-        return exported(self._store, info)
+        return exported(self._store, info, await self._store.request(info.id))
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""

@@ -46,8 +46,10 @@ class _Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field
     raw: OptionalRaw = None
 
 
-async def exported(store: StreamStore, info: StreamInfo) -> AsyncGenerator[bytes]:
+async def exported(store: StreamStore, info: StreamInfo, request: Body) -> AsyncGenerator[bytes]:
     """The log as it was when `info` was asked for, in pieces of about 64 KiB, between which others run.
+
+    `request` is the store's; empty, it was not to be stored.
 
     The last line says that all came, and has the SHA-256 of everything before it. For a stream that runs it is another
     one, so that nobody takes what there is so far for the whole.
@@ -58,7 +60,7 @@ async def exported(store: StreamStore, info: StreamInfo) -> AsyncGenerator[bytes
     """
     digest = hashlib.sha256()
     totals = _Totals()
-    for piece in _pieces(await _head(store, info)):
+    for piece in _pieces(_head(info, request, await _start(store, info.id))):
         digest.update(piece)
         yield piece
         await anyio.lowlevel.checkpoint()
@@ -111,12 +113,16 @@ class _Totals:
         }
 
 
-async def _head(store: StreamStore, info: StreamInfo) -> Iterator[bytes]:
-    """The first line: what is known of the stream, with the request as the last field."""
-    records = await store.read(info.id, -1, 1)
+async def _start(store: StreamStore, stream_id: str) -> StreamStart:
+    records = await store.read(stream_id, -1, 1)
     start = records[0].events[0] if records else None
     if not isinstance(start, StreamStart):
-        raise NotFound(f"There is no stream {info.id}.")
+        raise NotFound(f"There is no stream {stream_id}.")
+    return start
+
+
+def _head(info: StreamInfo, request: Body, start: StreamStart) -> Iterator[bytes]:
+    """The first line: what is known of the stream, with the request as the last field."""
     fields = {
         "type": "stream",
         "version": VERSION,
@@ -131,11 +137,7 @@ async def _head(store: StreamStore, info: StreamInfo) -> Iterator[bytes]:
         "ended": None if info.ended_ms is None else _time(info.ended_ms),
         "metadata": start.meta,
     }
-    return _head_line(_encode(fields), await store.request(info.id))
-
-
-def _head_line(fields: bytes, request: Body) -> Iterator[bytes]:
-    yield fields[:-1] + b',"request":'
+    yield _encode(fields)[:-1] + b',"request":'
     for part in (request or b"null",) if isinstance(request, bytes) else request.parts:
         for first in range(0, len(part), _PIECE):
             yield part[first : first + _PIECE].translate(_ONE_LINE)
