@@ -193,6 +193,7 @@ ROUTES = {
     "/stream": {"get"},
     "/v1/models": {"get"},
     "/v1/streams/{stream_id}/token": {"post"},
+    "/v1/streams/{stream_id}/export": {"get"},
     "/v1/models/{name}": {"get"},
     "/health": {"get"},
     "/health/ready": {"get"},
@@ -218,7 +219,7 @@ async def test_the_openapi_document_has_every_route_and_its_parts_fit_together()
     linked = re.findall(
         r'"parameters": {"stream_id": "\$response.body#/id"}, "operationId": "(\w+)"', json.dumps(document)
     )
-    assert len(linked) == 8 and set(linked) <= {item["operationId"] for _, item in operations}
+    assert len(linked) == 9 and set(linked) <= {item["operationId"] for _, item in operations}
     named = set(document["components"]["schemas"])
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))) == named
     assert "HTTPValidationError" not in named, "nothing refers to FastAPI's own validation errors"

@@ -310,22 +310,23 @@ async def test_what_is_not_archived_at_the_end_is_said(shelf: Shelf, caplog: pyt
     assert message.startswith("5 ended streams") and all(each in message for each in ids)
 
 
-async def test_a_start_puts_what_an_earlier_process_could_not(shelf: Shelf) -> None:
+async def test_a_start_puts_what_an_earlier_process_could_not(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiver, "_PAGE", 7)
     clock = FakeClock()
     store = memory_store(clock)
     with anyio.fail_after(10):
         async with node(store, clock) as rig:
-            missing = [await ended(rig) for _ in range(150)]
+            missing = [await ended(rig) for _ in range(20)]
             running = await rig.start(owner="other")
             await settle()
             async with node(store, clock, objects=shelf, api_keys=keys(OWNER, "other")) as later:
-                await until(later, lambda: len(shelf.ids) == 150)
+                await until(later, lambda: len(shelf.ids) == 20)
                 assert shelf.ids == set(missing)
             await rig.engine.cancel(running.stream_id, "other")
             running.subscription.close()
         begun = len(shelf.begun)
         async with node(store, clock, objects=shelf, api_keys=keys(OWNER)) as later:
-            await until(later, lambda: shelf.looked >= 300)
+            await until(later, lambda: shelf.looked >= 40)
             await settle()
         assert len(shelf.begun) == begun, "what is there was put again"
 

@@ -159,13 +159,20 @@ async def test_a_request_is_one_line_with_its_own_values(request_: Body) -> None
     assert b'"n": 1.0' in data or b'"n":1.0' in data
 
 
+async def test_a_frame_of_several_lines_is_one_line_with_its_own_values() -> None:
+    store = await kept(log_of((STEP,), (Finished("stop"),), raw=b'{\r\n "text": "a\\nb",\n "n": 1.0}'))
+    data = await export(store)
+    assert lines(data)[2]["raw"] == {"text": "a\nb", "n": 1.0}
+    assert b'"n": 1.0' in data
+
+
 async def test_a_request_that_was_not_to_be_stored_is_null() -> None:
     assert lines(await export(await kept(WHOLE, b"")))[0]["request"] is None
 
 
 async def test_pieces_are_short_however_long_the_records_are() -> None:
-    frame = b'"' + b"x" * 3_000_000 + b'"'
-    store = await kept([*log_of((STEP,), *((TextDelta(0, str(n)),) for n in range(5000)), raw=frame)])
+    frame, texts = b'"' + b"x" * 3_000_000 + b'"', ["y" * 3_000_000, *map(str, range(4999))]
+    store = await kept(log_of((STEP,), *((TextDelta(0, text),) for text in texts), raw=frame))
     pieces = [piece async for piece in await pieces_of(store)]
     assert max(map(len, pieces)) <= 2 * 64 * 1024
     assert len(lines(b"".join(pieces))) == 5004

@@ -17,7 +17,7 @@ import msgspec
 from headrace.bodies import Body
 from headrace.engine.subscription import BATCH
 from headrace.errors import NotFound
-from headrace.events import Event, OptionalRaw, Record, StepEnd, StepStart, StreamStart, Usage
+from headrace.events import Event, Record, StepEnd, StepStart, StreamStart, Usage
 from headrace.policy.pricing import cost_of
 from headrace.stores.base import StreamInfo, StreamStore
 
@@ -37,13 +37,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="record"):
-    """A record, with its time as people read it."""
+    """A record without its `raw`, with its time as people read it."""
 
     seq: int
     at_ms: int
     time: str
     events: tuple[Event, ...]
-    raw: OptionalRaw = None
 
 
 async def exported(store: StreamStore, info: StreamInfo, request: Body) -> AsyncGenerator[bytes]:
@@ -89,7 +88,13 @@ class _Totals:
         for record in records:
             for event in record.events:
                 self._note(event)
-            yield _encode(_Line(record.seq, record.at_ms, _time(record.at_ms), record.events, record.raw))
+            line = _encode(_Line(record.seq, record.at_ms, _time(record.at_ms), record.events))
+            if record.raw is None:
+                yield line
+            else:
+                yield line[:-1] + b',"raw":'
+                yield from _on_one_line(record.raw)
+                yield b"}"
             yield b"\n"
 
     def _note(self, event: Event) -> None:
@@ -139,9 +144,15 @@ def _head(info: StreamInfo, request: Body, start: StreamStart) -> Iterator[bytes
     }
     yield _encode(fields)[:-1] + b',"request":'
     for part in (request or b"null",) if isinstance(request, bytes) else request.parts:
-        for first in range(0, len(part), _PIECE):
-            yield part[first : first + _PIECE].translate(_ONE_LINE)
+        yield from _on_one_line(part)
     yield b"}\n"
+
+
+def _on_one_line(data: bytes) -> Iterator[bytes]:
+    """JSON as somebody else wrote it; in pieces, since it may be an image."""
+    view = memoryview(data)
+    for first in range(0, len(view), _PIECE):
+        yield bytes(view[first : first + _PIECE]).translate(_ONE_LINE)
 
 
 def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
