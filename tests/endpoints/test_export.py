@@ -104,15 +104,16 @@ async def test_a_running_stream_is_exported_later_or_as_far_as_it_is() -> None:
 
 
 @pytest.mark.promise("P8")
-async def test_looking_at_a_running_stream_does_not_stop_it() -> None:
-    gate = anyio.Event()
-    async with serving([[OPENING], text("Hel"), gate, ENDING]) as server:
-        headers = {"headrace-on-disconnect": "cancel"}
-        stream_id = (await server.ask("POST", STREAMS, ASKED, headers)).stream_id
-        for query in ("", "?partial=1"):
-            await export(server, stream_id, query)
-        assert (await server.ask("GET", f"{STREAMS}/{stream_id}")).json()["state"] == "running"
-        gate.set()
+async def test_looking_at_a_running_stream_neither_stops_it_nor_keeps_it_alive() -> None:
+    async with serving([[OPENING], text("Hel"), anyio.Event()]) as server:
+        stream_id = (await server.ask("POST", STREAMS, ASKED, {"headrace-on-disconnect": "grace=30"})).stream_id
+        state = f"{STREAMS}/{stream_id}"
+        server.clock.advance(29)
+        assert (await export(server, stream_id)).status == 202
+        assert lines(await export(server, stream_id, "?partial=1"))[-1]["type"] == "partial"
+        assert (await server.ask("GET", state)).json()["state"] == "running"
+        server.clock.advance(2)
+        assert (await server.ask("POST", f"{state}/cancel")).json()["cancelled_by"] == "disconnect"
 
 
 async def test_partial_is_true_or_false() -> None:

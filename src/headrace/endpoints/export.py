@@ -32,7 +32,7 @@ def router(services: Services) -> APIRouter:
             return Response(body, 202, headers | {"retry-after": str(RETRY_AFTER_S)}, "application/json")
         headers["content-disposition"] = f'attachment; filename="{info.id}.ndjson"'
         pieces = await engine.exported(info)
-        # Of a running stream no reader: one that leaves may be what stops it (P8).
+        # Of a running stream no reader: one that comes and goes would start its grace time anew (P8).
         subscription = None if info.state == "running" else await engine.subscribe(info.id, owner)
         return Handed(ExportResponse(info.id, pieces, services.heartbeats, headers=headers, subscription=subscription))
 

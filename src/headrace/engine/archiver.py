@@ -23,7 +23,7 @@ from headrace.stores.waiters import Waiters
 log = logging.getLogger("headrace.archive")
 
 CONCURRENCY = 4
-"""Streams that are put at the same time; each takes 10 MiB of memory at most."""
+"""Streams that are put at the same time; each takes about 20 MiB of memory at most."""
 MOST_WAITING = 100_000
 """Streams that may wait: 14 MB, and at 25 ended streams a second an hour of outage, the default of their retention."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
