@@ -16,8 +16,9 @@ from headrace.engine.clock import FakeClock
 from headrace.engine.engine import LAST_READS
 from headrace.engine.export import exported
 from headrace.engine.observer import Observer
-from headrace.errors import ArchiveError
+from headrace.errors import ArchiveError, StoreError
 from headrace.stores.base import StreamInfo
+from headrace.stores.memory import MemoryStore
 from headrace.stores.objects import Place
 from tests.engine.rig import OPENING, OWNER, Rig, memory_store, node, settle, words
 
@@ -329,6 +330,35 @@ async def test_a_start_puts_what_an_earlier_process_could_not(shelf: Shelf, monk
             await until(later, lambda: shelf.looked >= 40)
             await settle()
         assert len(shelf.begun) == begun, "what is there was put again"
+
+
+@pytest.mark.parametrize("problem", [ZeroDivisionError(), StoreError("Away.")])
+async def test_a_look_back_that_fails_harms_nobody_and_is_taken_again(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture, problem: Exception
+) -> None:
+    class Unlisted(MemoryStore):
+        async def list(self, *_: Any) -> Any:
+            problems, self.problem = self.problem, None
+            if problems is not None:
+                raise problems
+            return await super().list(*_)
+
+        problem: Exception | None = None
+
+    clock = FakeClock()
+    store = Unlisted(now=clock.wall)
+    with anyio.fail_after(5):
+        async with node(store, clock) as rig:
+            earlier = await ended(rig)
+        store.problem = problem
+        async with node(store, clock, objects=shelf, api_keys=keys(OWNER)) as rig:
+            later = await ended(rig)
+            await until(rig, lambda: shelf.ids == {later})
+            if isinstance(problem, StoreError):
+                clock.advance(LONGEST_PAUSE)
+                await until(rig, lambda: shelf.ids == {earlier, later})
+            await until(rig, lambda: not rig.engine.load.archiving)
+    assert "not archived yet" in caplog.text
 
 
 @pytest.mark.parametrize("owner", [".", "..", "a.b", "a:b", "anonymous"])

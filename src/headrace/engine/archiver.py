@@ -93,7 +93,10 @@ class Archiver(Observer):
             async with anyio.create_task_group() as tasks:
                 for _ in range(CONCURRENCY):
                     tasks.start_soon(self._work)
-                await self._catch_up(owners)
+                try:
+                    await self._catch_up(owners)
+                except Exception:  # it would end every stream
+                    log.exception("what is not archived yet was not looked for: defect")
         finally:
             left = [*self._busy, *self._waiting]
             if left:
