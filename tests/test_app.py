@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -193,6 +194,7 @@ ROUTES = {
     "/stream": {"get"},
     "/v1/models": {"get"},
     "/v1/streams/{stream_id}/token": {"post"},
+    "/v1/streams/{stream_id}/export": {"get"},
     "/v1/models/{name}": {"get"},
     "/health": {"get"},
     "/health/ready": {"get"},
@@ -218,7 +220,7 @@ async def test_the_openapi_document_has_every_route_and_its_parts_fit_together()
     linked = re.findall(
         r'"parameters": {"stream_id": "\$response.body#/id"}, "operationId": "(\w+)"', json.dumps(document)
     )
-    assert len(linked) == 8 and set(linked) <= {item["operationId"] for _, item in operations}
+    assert len(linked) == 9 and set(linked) <= {item["operationId"] for _, item in operations}
     named = set(document["components"]["schemas"])
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))) == named
     assert "HTTPValidationError" not in named, "nothing refers to FastAPI's own validation errors"
@@ -322,3 +324,10 @@ async def test_on_a_socket_a_body_over_the_limit_is_413() -> None:
     async with listening(max_request_bytes=1000) as port:
         head, body = await exchange(port, posted({**STREAMED, "user": "x" * 2000}))
         assert head.startswith(b"http/1.1 413") and b"request_too_large" in body
+
+
+def test_an_archive_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "headrace.stores.objects", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'headrace\[archive\]'"):
+        create_app(configured(archive_url=Secret("file:///nowhere")))

@@ -115,6 +115,7 @@ def cases(size: int, tokens: int) -> list[Case]:
         Case("resume from the middle", STREAMS + f"/{{id}}/events?format=openai.chat&skip={tokens // 2}"),
         Case("resume near the end, text", STREAMS + "/{id}/events?format=text&skip=500000"),
         Case("the whole stream as JSON", STREAMS + "/{id}"),
+        Case("the whole stream exported", STREAMS + "/{id}/export"),
         Case("the answer again", CHAT + "/{id}"),
         Case("list of 100", STREAMS + "?limit=100"),
     ]

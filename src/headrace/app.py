@@ -25,6 +25,7 @@ from headrace.config import Config, Model
 from headrace.endpoints import (
     completions,
     components,
+    export,
     health,
     metrics,
     models,
@@ -40,6 +41,7 @@ from headrace.endpoints.guard import Guard
 from headrace.endpoints.handover import ANSWERED, Handover
 from headrace.endpoints.intake import dialect_of
 from headrace.endpoints.services import Services
+from headrace.engine.archiver import Objects
 from headrace.engine.clock import Clock, SystemClock
 from headrace.engine.engine import Engine
 from headrace.engine.observer import Source
@@ -148,7 +150,7 @@ def create_app(
     store = store or _store(config, clock)
     upstreams = Providers(config, providers)
     measured = Metrics()
-    engine = Engine(config, store, clock, (measured, StreamLog()), upstreams)
+    engine = Engine(config, store, clock, (measured, StreamLog()), upstreams, _archive(config))
     measured.watch(lambda: engine.load)
     services = Services(
         config=config,
@@ -170,7 +172,7 @@ def create_app(
         telemetry=_NO_TELEMETRY,
     )
     app.asks_for_keys = bool(config.api_keys)
-    modules = (completions, token_count, responses, streams, prompt, models, health, metrics)
+    modules = (completions, token_count, responses, streams, export, prompt, models, health, metrics)
     routers = [*(module.router(services) for module in modules), tokens.router(services, read_tokens, clock.wall)]
     _add_routes(app, [*routers, playground.router()] if config.playground else routers)
     guard = Guard(Handover(app, _defect), services.access, read_tokens, engine, clock.wall)
@@ -199,6 +201,17 @@ def _store(config: Config, clock: Clock) -> StreamStore:
         retention=config.retention_seconds,
         max_stream_bytes=config.max_stream_log_bytes,
     )
+
+
+def _archive(config: Config) -> Objects | None:
+    """Where ended streams go."""
+    if config.archive_url is None:
+        return None
+    try:
+        from headrace.stores.objects import Place  # noqa: PLC0415 - an extra, and 16 MB of it
+    except ModuleNotFoundError:
+        raise ConfigError("archive_url needs a package more: pip install 'headrace[archive]'") from None
+    return Place(config.archive_url)
 
 
 def _add_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:

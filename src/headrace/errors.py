@@ -28,6 +28,7 @@ HeadraceError
 │   ├── LeaseHeld              503  another producer holds a living lease
 │   ├── SequenceGap            503  records must follow each other
 │   └── LogFull                503  a stream's log, or all logs, reached their limit
+├── ArchiveError               —    an ended stream is not archived yet; nobody's request fails by it
 └── ConfigError                —    stops start-up
 
 Dialects render these, none invents its own: `code` is the machine's name, `status_hint` the HTTP status,
@@ -248,6 +249,13 @@ class LogFull(StoreError):
     """The log of one stream, or of all, has reached its limit in bytes."""
 
     code = "log_full"
+
+
+class ArchiveError(HeadraceError):
+    """The archive does not take or does not answer; the message says why, without credentials (P36)."""
+
+    code = "archive_error"
+    retryable = True
 
 
 class ConfigError(HeadraceError):

@@ -34,6 +34,8 @@ NAMES = {
     "headrace_num_requests_running": "gauge",
     "headrace_slots_in_use": "gauge",
     "headrace_tasks": "gauge",
+    "headrace_archive_pending": "gauge",
+    "headrace_archived": "counter",
     "headrace_streams_ended": "counter",
     "headrace_stream_resumes": "counter",
     "headrace_http_responses": "counter",

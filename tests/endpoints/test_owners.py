@@ -40,6 +40,7 @@ ON_A_STREAM: list[tuple[str, str, dict[str, str]]] = [
     ("GET", "/v1/streams/{}/events?format=text", {"accept": "text/plain"}),
     ("GET", "/v1/streams/{}/events", {"last-event-id": "n1.1"}),
     ("GET", "/v1/streams/{}/events?skip=999999", {}),
+    ("GET", "/v1/streams/{}/export", {}),
     ("GET", "/v1/streams?before={}", {}),
     ("POST", "/v1/streams/{}/cancel", {}),
     ("DELETE", "/v1/streams/{}", {}),

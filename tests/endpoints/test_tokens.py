@@ -16,6 +16,7 @@ NO_READS = (
     ("POST", "/v1/streams/{}/cancel"),
     ("POST", "/v1/streams/{}/token"),
     ("DELETE", "/v1/streams/{}"),
+    ("GET", "/v1/streams/{}/export"),
     ("GET", "/v1/streams"),
     ("GET", "/v1/models"),
     ("GET", "/metrics"),

@@ -14,6 +14,7 @@ from headrace.codecs.sse import HEARTBEAT
 from headrace.config import Config, Disconnect
 from headrace.config.schema import CallSettings
 from headrace.dialects import DIALECTS
+from headrace.engine.archiver import Objects
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Engine, Load, Started
 from headrace.engine.idempotency import IdempotencyKey
@@ -302,6 +303,7 @@ async def node(
     drain: bool = True,
     provider: ScriptedProvider | None = None,
     observers: Sequence[Observer] = (),
+    objects: Objects | None = None,
     **config: Any,
 ) -> AsyncIterator[Rig]:
     """A running engine. At the end nothing may be left: no relay, reader, heartbeat or timer, nor a provider's call.
@@ -314,7 +316,7 @@ async def node(
     store = store or memory_store(clock, retention=settings.retention_seconds)
     witness = Witness()
     provider = provider or ScriptedProvider()
-    engine = Engine(settings, store, clock, (*observers, witness), Everywhere(provider, settings))
+    engine = Engine(settings, store, clock, (*observers, witness), Everywhere(provider, settings), objects)
     heartbeats = Heartbeats(clock, KEEPALIVE, settings.write_timeout)
     rig = Rig(clock, store, provider, engine, heartbeats, settings, witness)
     others = clock.pending

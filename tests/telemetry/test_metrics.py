@@ -135,12 +135,12 @@ def test_two_servers_of_one_process_do_not_mix() -> None:
 @pytest.mark.anyio
 async def test_gauges_are_what_runs_when_they_are_read() -> None:
     metrics = Metrics()
-    load = Load(1, 2, 3, 4)
+    load = Load(1, 2, 3, 4, 5)
     metrics.watch(lambda: load)
-    names = ("streams_active", "num_requests_running", "stream_readers", "slots_in_use")
-    assert [value(read(metrics), f"headrace_{name}") for name in names] == [1, 2, 3, 4]
+    names = ("streams_active", "num_requests_running", "stream_readers", "slots_in_use", "archive_pending")
+    assert [value(read(metrics), f"headrace_{name}") for name in names] == [1, 2, 3, 4, 5]
     load = Load(0, 0, 0, 0)
-    assert [value(read(metrics), f"headrace_{name}") for name in names] == [0, 0, 0, 0]
+    assert [value(read(metrics), f"headrace_{name}") for name in names] == [0, 0, 0, 0, 0]
     assert value(read(metrics), "headrace_tasks") >= 1
 
 
@@ -150,6 +150,7 @@ async def test_the_manual_lists_every_metric_with_its_type_and_labels() -> None:
     metrics.watch(lambda: Load(0, 0, 0, 0))
     metrics.ended(ended())
     metrics.responded(200)
+    metrics.archived("lost")
     metrics.first_content(SOURCE, 1)
     metrics.content(SOURCE, [1], 1)
     metrics.upstream_closed(SOURCE, 1)

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "serve": "Serve the configured models, or the embedded one.",
     "tail": "Print a stream as it is written, from any position.",
     "cancel": "Stop a stream.",
+    "export": "Write the whole log of a stream into a file.",
     "mock": "Serve a model that answers as fast, as slowly or as badly as it is told.",
     "bench": "Put a load on streaming endpoints and say how they did.",
 }

@@ -1,4 +1,4 @@
-"""A running Headrace server as `tail` and `cancel` see it: one address, one key."""
+"""A running Headrace server as `tail`, `export` and `cancel` see it: one address, one key."""
 
 from __future__ import annotations
 
@@ -133,6 +133,15 @@ class Connection:
                     self.retry_s = decoder.retry_ms / 1000
                 if events:
                     yield events
+
+    async def export(self, stream_id: str, *, partial: bool) -> AsyncGenerator[bytes]:
+        """The lines of the whole log, as they come; of a stream that runs only if `partial` will do."""
+        path = f"/v1/streams/{stream_id}/export" + ("?partial=true" if partial else "")
+        async with self._request("GET", path, headers={"Accept-Encoding": "identity"}) as response:
+            if response.status == 202:
+                raise HeadraceError("the stream still runs: come back when it has ended, or give --partial")
+            async for data in response.content.iter_any():
+                yield data
 
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **options: Any) -> AsyncGenerator[aiohttp.ClientResponse]:

@@ -1,4 +1,4 @@
-"""Who may call: `api_keys`, `cors_origins`, `allowed_hosts`, `secret`; and what lets us in elsewhere: `redis_url`."""
+"""Who may call (`api_keys`, `cors_origins`, `allowed_hosts`, `secret`), and where we go: `redis_url`, `archive_url`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from headrace.config.archive_url import parse_archive_url
 from headrace.config.problems import Path, Problems, as_list, as_mapping, shown
 from headrace.config.redis_url import parse_redis_url
 from headrace.config.schema import ApiKey
@@ -61,11 +62,18 @@ class AccessReader:
 
     def redis_url(self, value: object) -> Secret | None:
         """The shared store's address, a secret because it may have a password; spaces around it are not part of it."""
+        return self._address("redis_url", value, parse_redis_url)
+
+    def archive_url(self, value: object) -> Secret | None:
+        """Where ended streams are archived; a secret like the other, should somebody write a password into it."""
+        return self._address("archive_url", value, parse_archive_url)
+
+    def _address(self, key: str, value: object, parse: Callable[[str], object]) -> Secret | None:
         text = value.strip() if isinstance(value, str) else ""
         try:
-            parse_redis_url(text)
+            parse(text)
         except ValueError as error:
-            self._note(("redis_url",), str(error))
+            self._note((key,), str(error))
             return None
         return Secret(text)
 

@@ -15,7 +15,7 @@ from headrace.config.problems import Places, Problems, suggest
 from headrace.config.schema import CallSettings, Config
 from headrace.config.section import Keys, Section
 
-ACCESS: Final = ("api_keys", "cors_origins", "allowed_hosts", "secret", "redis_url")
+ACCESS: Final = ("api_keys", "cors_origins", "allowed_hosts", "secret", "redis_url", "archive_url")
 """What `AccessReader` reads."""
 _DEFAULTS: Final = Config()
 FILE_KEYS: Final = ("model_list", *scalar_types(Config), *ACCESS)

@@ -147,6 +147,8 @@ class Config(CallSettings, frozen=True, kw_only=True):
     store_outage_timeout: Seconds = 30.0
     # So that one server can be shared with others.
     redis_prefix: KeyPrefix = "headrace:"
+    # None: the log is gone when its retention is over.
+    archive_url: Secret | None = None
 
     # As Anthropic's limit for a Messages request: images come inside the JSON (P24).
     max_request_bytes: Bytes = 32 * 2**20

@@ -53,6 +53,7 @@ _THIS_ID: Final = {"parameters": {"stream_id": "$response.body#/id"}}
 _SAME_STREAM: Final[dict[str, Schema]] = {
     "read": _THIS_ID | {"operationId": "read_v1_streams__stream_id__get"},
     "events": _THIS_ID | {"operationId": "events_v1_streams__stream_id__events_get"},
+    "export": _THIS_ID | {"operationId": "export_v1_streams__stream_id__export_get"},
     "cancel": _THIS_ID | {"operationId": "cancel_v1_streams__stream_id__cancel_post"},
     "delete": _THIS_ID | {"operationId": "delete_v1_streams__stream_id__delete"},
 }
@@ -265,6 +266,14 @@ EVENTS: Final = _operation(
         ),
         _query("include_usage", BOOLEAN, "The usage chunk of openai.chat."),
     ),
+)
+EXPORT: Final = _operation(
+    {
+        "200": _reply("A line for each record.", None, _NDJSON, headers=_OF_A_STREAM),
+        "202": _reply("It still runs.", "StillRunning", headers=_OF_A_STREAM | {"Retry-After": _RETRY_AFTER}),
+    },
+    *("404", "503"),
+    parameters=(_query("partial", BOOLEAN, "Of a stream that runs, what there is so far."),),
 )
 PROMPT: Final = _operation(
     {"200": _reply("The stream.", None, _SSE, _NDJSON, _TEXT, headers=_OF_A_STREAM), "204": _NOTHING_MORE},

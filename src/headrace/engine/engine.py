@@ -16,8 +16,10 @@ import msgspec
 from headrace.bodies import Body
 from headrace.config import Config
 from headrace.engine import housekeeping
+from headrace.engine.archiver import Archiver, Objects
 from headrace.engine.clock import Clock
 from headrace.engine.deadlines import tick_of
+from headrace.engine.export import exported
 from headrace.engine.folding import folded
 from headrace.engine.idempotency import Claims, IdempotencyKey, KeyTaken, claimed_stream
 from headrace.engine.leases import Leases
@@ -27,7 +29,7 @@ from headrace.engine.measurement import Measurement
 from headrace.engine.observer import Observer, Observers, Source
 from headrace.engine.order import Order, Router
 from headrace.engine.outcomes import said_again
-from headrace.engine.patience import wait_within
+from headrace.engine.patience import Signal, wait_within
 from headrace.engine.readers import Readers
 from headrace.engine.relay import Job, Relay
 from headrace.engine.report import Reporter, end_of
@@ -37,6 +39,7 @@ from headrace.engine.takeover import Takeover
 from headrace.engine.unstored import Unstored
 from headrace.errors import HeadraceError, NotFound, Overloaded
 from headrace.events import Answer, Record, StepStart, StreamStart
+from headrace.policy.auth import owners_of
 from headrace.stores.base import Lease, StreamInfo, StreamState, StreamStore
 from headrace.transforms.estimate import input_tokens_of
 
@@ -70,6 +73,8 @@ class Load(msgspec.Struct, frozen=True):
     """Upstream requests that are not closed."""
     readers: int
     slots: int
+    archiving: int = 0
+    """Ended streams that are not archived yet."""
 
 
 class Engine:
@@ -82,8 +87,12 @@ class Engine:
         clock: Clock,
         observers: Sequence[Observer] = (),
         router: Router | None = None,
+        objects: Objects | None = None,
     ) -> None:
-        """Nothing runs before `running` is entered. `router`: where streams go on that another node has lost."""
+        """Nothing runs before `running` is entered.
+
+        `router`: where streams go on that another node has lost. `objects`: where ended streams are archived.
+        """
         self._config = config
         self._store = store
         self._clock = clock
@@ -92,8 +101,10 @@ class Engine:
         self._readers = Readers(config.max_readers_per_stream)
         self._claims = Claims(store, clock, config.lease_seconds)
         self._unstored = Unstored(store, self._claims, self._readers, clock)
-        self._observer = Observers(observers)
+        self._archiver = None if objects is None else Archiver(store, objects, clock, Observers(observers))
+        self._observer = Observers(observers if self._archiver is None else (*observers, self._archiver))
         self._reporter = Reporter(store, self._observer, log_content=config.log_content)
+        self._telling: dict[str, Signal] = {}
         self._outage = Outage(config.store_outage_buffer, config.store_outage_timeout, self._spawn)
         self._leases = Leases(store, clock, config.lease_seconds, self._relays)
         self._successor = Successor(store, router, self._adopt)
@@ -116,6 +127,8 @@ class Engine:
                 tasks.start_soon(housekeeping.tidy, self._store, self._clock)
                 tasks.start_soon(housekeeping.sweep, self._unstored, self._clock)
                 tasks.start_soon(self._takeover.run)
+                if self._archiver is not None:
+                    tasks.start_soon(self._archiver.run, owners_of(self._config))
                 try:
                     yield
                 finally:
@@ -139,8 +152,8 @@ class Engine:
     async def drain(self, seconds: float, cut: anyio.Event | None = None) -> None:
         """Take no new streams, give those that run `seconds`, then end them as `server_shutdown` (P11).
 
-        Returns when all have their terminal record and their readers have read it, or had `LAST_READS` to. Setting
-        `cut` ends both waits at once. Reading and stopping go on meanwhile.
+        Returns when all have their terminal record, their readers have read it and they are archived, or these had
+        `LAST_READS` to. Setting `cut` ends both waits at once. Reading and stopping go on meanwhile.
         """
         self._draining = True
         self._successor.retired = True
@@ -151,11 +164,18 @@ class Engine:
         for relay in tuple(self._relays.values()):
             relay.shut_down()
         await self._all_ended()
-        await wait_within(self._clock, max(LAST_READS, end - self._clock.monotonic()), self._readers.gone, cut)
+        await wait_within(self._clock, max(LAST_READS, end - self._clock.monotonic()), self._all_left, cut)
 
     async def _all_ended(self) -> None:
         for relay in tuple(self._relays.values()):
             await relay.ended.wait()
+
+    async def _all_left(self) -> None:
+        await self._readers.gone()
+        if self._archiver is not None:
+            for told in tuple(self._telling.values()):
+                await told.wait()
+            await self._archiver.idle()
 
     async def start(self, order: Order) -> Started:
         """Make a stream, or join the one that the order's idempotency key belongs to.
@@ -270,6 +290,7 @@ class Engine:
             log.exception("stream %s: defect at its end", relay.id)
         finally:
             del self._relays[relay.id]
+            told = self._telling[relay.id] = Signal()
             relay.slot.free()
             with anyio.CancelScope(shield=True):
                 if not relay.given_up:
@@ -277,6 +298,8 @@ class Engine:
                         free = said_again(relay.terminal) and not relay.has_content
                         await self._claims.settle(key, relay.id, None if free else self._config.retention_seconds)
                     await self._reporter.tell(end_of(relay, request_id, self._clock))
+            del self._telling[relay.id]
+            told.set()
             self._unstored.ended(relay.id)
 
     def _subscribe(self, stream_id: str) -> Subscription:
@@ -328,6 +351,7 @@ class Engine:
             requests=sum(relay.asking for relay in self._relays.values()),
             readers=self._readers.total,
             slots=self._running.total,
+            archiving=0 if self._archiver is None else len(self._archiver),
         )
 
     def readers(self, stream_id: str) -> int:
@@ -356,6 +380,10 @@ class Engine:
     async def request(self, stream_id: str) -> Body:
         """The request as its caller sent it; empty for a stream that is not to be stored."""
         return await self._store.request(stream_id)
+
+    async def exported(self, info: StreamInfo) -> AsyncGenerator[bytes]:
+        """The log as lines: see `engine.export`."""
+        return exported(self._store, info, await self._store.request(info.id))
 
     async def answer(self, stream_id: str) -> Answer:
         """The log so far as one answer."""

@@ -84,6 +84,9 @@ class Observer:
         Told exactly once: of a stream that several nodes produced, by the one that ended it.
         """
 
+    def archived(self, result: str) -> None:
+        """Somebody tried to archive an ended stream: it is `archived`, has `failed` for now, or is `lost`."""
+
 
 class Observers(Observer):
     """All of them as one. What one makes of the news is no stream's problem: its failure is logged, and that is all."""
@@ -96,6 +99,7 @@ class Observers(Observer):
         self._upstream_closed = [each.upstream_closed for each in observers if _wants(each, Observer.upstream_closed)]
         self._resumed = [each.resumed for each in observers if _wants(each, Observer.resumed)]
         self._ended = [each.ended for each in observers if _wants(each, Observer.ended)]
+        self._archived = [each.archived for each in observers if _wants(each, Observer.archived)]
 
     def first_content(self, source: Source, ttft: float) -> None:
         """See `Observer`."""
@@ -116,6 +120,10 @@ class Observers(Observer):
     def ended(self, stream: Ended) -> None:
         """See `Observer`."""
         _tell(self._ended, stream)
+
+    def archived(self, result: str) -> None:
+        """See `Observer`."""
+        _tell(self._archived, result)
 
 
 def _wants(observer: Observer, method: Callable[..., None]) -> bool:

@@ -14,6 +14,11 @@ ANONYMOUS = "anonymous"
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
+def owners_of(config: Config) -> tuple[str, ...]:
+    """Everybody who may have streams here."""
+    return tuple(entry.name for entry in config.api_keys) or (ANONYMOUS,)
+
+
 def checked_token(text: str, name: str) -> str:
     """A client's string that may be echoed into headers or become part of a name in the store (P35).
 

@@ -60,6 +60,7 @@ class Metrics(Observer):
         self._generated = self._counter("generation_tokens", "Output tokens of ended streams.", *_BY_SOURCE, "source")
         self._retries = self._counter("upstream_retries", "Requests that were sent upstream again.", *_BY_SOURCE)
         self._resumes = self._counter("stream_resumes", "Readers that went on from a position.")
+        self._archived = self._counter("archived", "Tries to archive an ended stream.", "result")
         self._responses = self._counter("http_responses", "HTTP answers by status.", "status")
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -108,6 +109,10 @@ class Metrics(Observer):
         self._generated.add(usage.output, *source, usage.source)
         self._retries.add(stream.retries, *source)
 
+    def archived(self, result: str) -> None:
+        """See `Observer`."""
+        self._archived.add(1, result)
+
     def _known(self, code: str) -> str:
         if code not in self._codes:
             if len(self._codes) == _MOST_CODES:
@@ -129,6 +134,7 @@ class _Gauges:
         yield _gauge("num_requests_running", "Upstream requests that are not closed.", now.requests)
         yield _gauge("stream_readers", "Readers that are attached.", now.readers)
         yield _gauge("slots_in_use", "Slots of max_running_per_key that are taken.", now.slots)
+        yield _gauge("archive_pending", "Ended streams that are not archived yet.", now.archiving)
         yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
 
