@@ -10,6 +10,7 @@ from pathlib import Path
 from headrace.bodies import LongBody
 from headrace.dialects import DIALECTS
 from headrace.dialects.base import unsupported
+from headrace.embedded import EngineSettings
 from headrace.errors import (
     BadRequest,
     ConfigError,
@@ -21,7 +22,7 @@ from headrace.errors import (
 from headrace.events import Chunk
 from headrace.messages import Request
 from headrace.providers.local.answer import Answer, Call, Text
-from headrace.providers.local.engine import Engine, EngineSettings
+from headrace.providers.local.engine import Engine
 from headrace.providers.local.generation import Generation
 from headrace.providers.local.question import ask
 from headrace.providers.local.slots import Slots
