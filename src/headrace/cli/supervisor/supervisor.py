@@ -153,6 +153,8 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Workers first, all at once: their last words go to Valkey, and what they ask the model is cut by them."""
+        for each in self._sockets:
+            each.close()  # or who connects after the last worker has gone would wait for nobody
         async with anyio.create_task_group() as tasks:
             for worker in self._workers:
                 tasks.start_soon(worker.stop)
