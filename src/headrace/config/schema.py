@@ -83,7 +83,8 @@ class Model(CallSettings, frozen=True, kw_only=True):
     """One entry of `model_list`, complete: the global settings are already filled in.
 
     `upstream_model` is the model server's own name for it; for `replay` it is the absolute path of the recording.
-    `base_url` has no slash at its end and is empty for `local` and `replay`.
+    `base_url` has no slash at its end and is empty for `local` and `replay`;
+    a supervisor fills it, and the key, where the embedded model is a process of its own.
     """
 
     name: str

@@ -3,6 +3,6 @@
 Light: importing it loads neither, and nothing of the server.
 """
 
-from headrace.embedded.llamacpp import ALIAS, EngineSettings, available, find_model, open_server
+from headrace.embedded.llamacpp import EngineSettings, available, find_model, open_server
 
-__all__ = ["ALIAS", "EngineSettings", "available", "find_model", "open_server"]
+__all__ = ["EngineSettings", "available", "find_model", "open_server"]

@@ -13,8 +13,7 @@ import msgspec
 
 from headrace.errors import ConfigError
 
-ALIAS = "smollm2-135m"
-"""What its own server calls the model."""
+_ALIAS = "smollm2-135m"
 
 _BINDING = "xllamacpp"
 # Never imported: its __init__ needs a plugin system and a compiler run that Headrace has no use for.
@@ -91,7 +90,7 @@ def _params(binding: Any, model: Path, settings: EngineSettings) -> Any:
     threads = settings.threads or max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2))
     params = binding.CommonParams()
     params.model.path = str(model)
-    params.model_alias = {ALIAS if settings.model is None else model.stem}
+    params.model_alias = {_ALIAS if settings.model is None else model.stem}
     params.n_parallel = settings.slots
     params.n_ctx = settings.slots * settings.context
     params.fit_params = False

@@ -108,6 +108,7 @@ async def test_a_crash_loop_ends_with_a_word_to_whoever_started_it() -> None:
     assert place.given_up[0].message.startswith(f"worker 0 died {MOST} times in a row within 10 s")
 
 
+@pytest.mark.promise("P11")
 async def test_the_successor_serves_before_the_old_one_is_told_to_leave() -> None:
     place = Place()
     async with place.keeping():
@@ -119,6 +120,7 @@ async def test_the_successor_serves_before_the_old_one_is_told_to_leave() -> Non
     assert place.delays == []
 
 
+@pytest.mark.promise("P11")
 async def test_an_old_one_stays_where_its_successor_cannot_start() -> None:
     place = Place()
     async with place.keeping():
@@ -128,6 +130,7 @@ async def test_an_old_one_stays_where_its_successor_cannot_start() -> None:
         assert place.started[0].signals == []
 
 
+@pytest.mark.promise("P11")
 async def test_one_that_is_leaving_is_ended_with_its_successor() -> None:
     place = Place(signal.SIGTERM)
     async with place.keeping(), anyio.create_task_group() as tasks:

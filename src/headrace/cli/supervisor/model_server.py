@@ -10,7 +10,6 @@ import msgspec
 
 from headrace.cli.supervisor.child import Command
 from headrace.config import Config, Model, Secret
-from headrace.embedded import ALIAS
 from headrace.embedded.order import Order
 
 NAME: Final = "the embedded model"
@@ -28,8 +27,8 @@ class ModelServer:
     def command(self) -> Command:
         """How it is started."""
         config = self._config
-        # Each slot's, those that wait for one, and one that each worker holds open ahead of the next request.
-        connections = config.local_slots + config.local_queue + 2 * config.workers
+        # Each worker asks as often as there are slots, and holds a connection open ahead of the next request.
+        connections = config.workers * (config.local_slots + 1)
         order = Order(config.local_slots, config.local_context, self.port, self._key, connections)
         return Command(
             NAME,
@@ -38,13 +37,11 @@ class ModelServer:
         )
 
     def serve(self, model: Model) -> Model:
-        """The same model as workers see it: one of an OpenAI-compatible server."""
+        """The same model with its address, where workers ask it."""
         if model.protocol != "local":
             return model
         return msgspec.structs.replace(
             model,
-            protocol="openai",
-            upstream_model=ALIAS,
             base_url=f"http://127.0.0.1:{self.port}/v1",
             api_key=Secret(self._key),
         )
