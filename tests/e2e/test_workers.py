@@ -321,7 +321,7 @@ def test_sighup_replaces_the_workers_while_they_serve(upstream: Upstream, tmp_pa
         upstream.play(*ANSWER)
         asking = Asking(server)
         asking.start()
-        config.write_text(models + "playground: false\n")
+        config.write_text(models + "playground: false\nredis_prefix: other\n")
         server.process.send_signal(signal.SIGHUP)
         eventually(lambda: family(server)["worker 0"] != before["worker 0"])
         gate.open()
@@ -332,6 +332,7 @@ def test_sighup_replaces_the_workers_while_they_serve(upstream: Upstream, tmp_pa
         eventually(lambda: "reloaded" in server.output)
         asking.stop()
         assert asking.refused == [] and asking.answered
+        assert "a restart is needed to change redis_prefix\n" in server.output
         after = family(server)
         assert after["worker 1"] != before["worker 1"] and after["valkey"] == before["valkey"]
         for _ in range(4):

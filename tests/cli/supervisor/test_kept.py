@@ -143,6 +143,18 @@ async def test_one_that_is_leaving_is_ended_with_its_successor() -> None:
     assert [process.signals for process in place.started] == [[signal.SIGHUP, signal.SIGTERM], [signal.SIGTERM]]
 
 
+async def test_a_successor_that_dies_is_started_again_while_the_old_one_still_leaves() -> None:
+    place = Place(signal.SIGTERM)
+    async with place.keeping(), anyio.create_task_group() as tasks:
+        tasks.start_soon(place.kept.replace)
+        await place.until(2)
+        place.started[1].over.set()
+        await place.until(3)
+        assert place.started[0].signals == [signal.SIGHUP]
+        tasks.cancel_scope.cancel()
+    assert place.started[2].signals == [signal.SIGTERM]
+
+
 async def test_who_does_not_end_is_killed() -> None:
     place = Place(signal.SIGKILL, patience=-LAST_S)
     async with place.keeping():

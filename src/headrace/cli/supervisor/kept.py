@@ -55,6 +55,7 @@ class Kept:
         self._sleep = sleep
         self._current: Running | None = None
         self._since = 0.0
+        self._changed = anyio.Event()
         self._leaving: set[Running] = set()
         self._turn = anyio.Lock()
         self._life = anyio.CancelScope()
@@ -67,19 +68,33 @@ class Kept:
         """
         self._current = await self._start()
         self._since = self._now()
+        self._changed.set()
 
     async def keep(self, give_up: Callable[[HeadraceError], object]) -> None:
         """Start it again whenever it has died, until `stop`; `give_up` is told when that has become pointless."""
         restarts = Restarts()
         with self._life:
             while True:
-                current = self._current
-                assert current is not None
-                await current.over.wait()
+                dead = await self._watch()
                 async with self._turn:
-                    if current is self._current and not await self._revive(current, restarts):
+                    if dead is not None and dead is self._current and not await self._revive(dead, restarts):
                         break
             give_up(HeadraceError(f"{self.name} died {MOST} times in a row within {QUICK_S:g} s: see the log above"))
+
+    async def _watch(self) -> Running | None:
+        """Whoever is in the place, once he has died; None once another one has taken it."""
+        current = self._current
+        assert current is not None
+        self._changed = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+
+            async def until(event: anyio.Event) -> None:
+                await event.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until, current.over)
+            tasks.start_soon(until, self._changed)
+        return current if current.over.is_set() else None
 
     async def _revive(self, dead: Running, restarts: Restarts) -> bool:
         """Whether it lives again."""
