@@ -94,3 +94,16 @@ async def test_it_is_alone_in_its_session_so_that_ctrl_c_does_not_reach_it() -> 
             await child.over.wait()
             child.send(signal.SIGTERM)  # nobody is there, which is no error
             assert child.status == "signal 9"
+
+
+async def test_a_child_that_nobody_watches_any_more_is_killed() -> None:
+    program = "import os, sys; print('ready', os.getpid(), flush=True); sys.stdin.read()"
+    started: list[Child] = []
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            started.append(await Child.start(python(program), tasks))
+            tasks.cancel_scope.cancel()
+    (child,) = started
+    assert child.over.is_set() and child.status == "signal 9"
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)

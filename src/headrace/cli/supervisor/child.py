@@ -70,13 +70,16 @@ class Child:
         Raises:
             HeadraceError: it ended before, with what it said about that.
         """
-        process = await anyio.open_process(
-            command.arguments,
-            stderr=None,
-            env=command.environment,
-            pass_fds=command.descriptors,
-            start_new_session=True,
-        )
+        process = None
+        with anyio.CancelScope(shield=True):  # or there would be a process that nobody knows
+            process = await anyio.open_process(
+                command.arguments,
+                stderr=None,
+                env=command.environment,
+                pass_fds=command.descriptors,
+                start_new_session=True,
+            )
+        assert process is not None
         child = cls(command, process)
         tasks.start_soon(child._watch)
         try:
@@ -85,6 +88,8 @@ class Child:
             await child._ready.wait()
         except BaseException:
             child.send(signal.SIGKILL)
+            with anyio.CancelScope(shield=True):
+                await child.over.wait()
             raise
         if child.over.is_set():
             raise child._dead()
@@ -107,19 +112,26 @@ class Child:
                 self._process.send_signal(number)
 
     async def _watch(self) -> None:
+        """Follow it to its end. Whoever cancels this has no more use for it: then it is killed."""
+        try:
+            await self._follow()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if self._process.returncode is None:
+                    self.send(signal.SIGKILL)
+                await self._process.aclose()
+            self.over.set()
+            self._ready.set()
+
+    async def _follow(self) -> None:
         """Read what it says until it ends: a full pipe would stop it."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen)
             await self._process.wait()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)  # what it started must not go on without it
+            self.send(signal.SIGKILL)  # what it started must not go on without it
             with anyio.move_on_after(_LAST_WORDS_S):
                 await self._silent.wait()
             tasks.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._process.aclose()
-        self.over.set()
-        self._ready.set()
 
     async def _listen(self) -> None:
         assert self._process.stdout is not None
