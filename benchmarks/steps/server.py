@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.steps.watch import Watch
 from headrace.cli import main
-from headrace.cli import serve as command
+from headrace.cli import server as command
 
 
 def watched(create: Callable[..., Any]) -> Callable[..., Any]:

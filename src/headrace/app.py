@@ -55,6 +55,7 @@ from headrace.providers import create as create_provider
 from headrace.stores.base import StreamStore
 from headrace.stores.memory import MemoryStore
 from headrace.telemetry.metrics import Metrics
+from headrace.telemetry.siblings import Siblings
 from headrace.telemetry.stream_log import StreamLog
 from headrace.transports.heartbeat import Heartbeats
 from headrace.transports.http import error_response
@@ -136,11 +137,12 @@ def create_app(
     clock: Clock | None = None,
     providers: Factory = create_provider,
     cut: anyio.Event | None = None,
+    siblings: Siblings | None = None,
 ) -> ASGIApp:
     """The whole server; it starts with the ASGI lifespan.
 
     `providers` makes the provider of a configured model; models of one server share one. Setting `cut` ends a shutdown
-    that lets streams run on (P11).
+    that lets streams run on (P11). `siblings` are the other workers, whose numbers `/metrics` has too.
 
     Raises:
         ConfigError: the configuration would let strangers in without keys (P33), or what it needs is not installed.
@@ -159,6 +161,7 @@ def create_app(
         access=Access(config),
         heartbeats=Heartbeats(clock, config.keepalive_seconds, config.write_timeout),
         metrics=measured,
+        siblings=siblings,
     )
     read_tokens = ReadTokens(config.secret)
     app = _FastAPI(
@@ -259,6 +262,8 @@ def _lifespan(  # noqa: ANN202 - Starlette's own type
             await anyio.to_thread.run_sync(pricing.load)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(services.heartbeats.run)
+                if services.siblings is not None:
+                    tasks.start_soon(services.siblings.answer, services.metrics.registry)
                 async with services.engine.running():
                     yield
                     await services.engine.drain(services.config.drain_timeout, cut)

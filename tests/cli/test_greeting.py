@@ -75,3 +75,21 @@ def test_the_page_is_named_unless_there_is_none():
         load(None, {}, {"host": "0.0.0.0", "no_auth": True}), 8000
     )
     assert "Playground" not in greeting(load(None, {}, {"playground": False}), 8000)
+
+
+@pytest.mark.parametrize(
+    ("environ", "kept"),
+    [
+        ({"HEADRACE_WORKERS": "3"}, "in memory, until the server ends"),
+        ({"HEADRACE_WORKERS": "3", "REDIS_URL": "redis://:hunter2@localhost"}, "where redis_url says"),
+        ({"HEADRACE_WORKERS": "3", "HEADRACE_DATA": "/var/lib/headrace"}, "in /var/lib/headrace, also over a restart"),
+    ],
+)
+def test_several_processes_are_counted_and_their_streams_are_somewhere(environ: dict[str, str], kept: str):
+    text = greeting(load(None, environ), 8000)
+    assert f"Workers: 3\nStreams: {kept}\n" in text
+    assert "hunter2" not in text
+
+
+def test_one_process_needs_no_word_about_that():
+    assert "Workers" not in greeting(load(None, {"HEADRACE_WORKERS": "1"}), 8000)

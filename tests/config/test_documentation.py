@@ -25,6 +25,7 @@ TYPES: dict[str, Any] = {
     "disconnect policy": lambda value: value is None,
     "list": lambda value: value == (),
     "text": lambda value: value is None,
+    "path": lambda value: value is None,
 }
 
 
@@ -59,7 +60,7 @@ def test_every_provider_is_listed_with_address_and_variable():
 
 
 def test_the_example_has_every_key_and_shows_the_defaults(tmp_path: Path):
-    text = BLOCKS[0][1].replace("# on_disconnect: grace(30)", "on_disconnect: grace(30)")
+    text = BLOCKS[0][1].replace("# on_disconnect: ", "on_disconnect: ").replace("# data: ", "data: ")
     file = tmp_path / "headrace.yaml"
     file.write_text(BLOCKS[0][1])
     config = load(file, {"OPENAI_API_KEY": "sk-1", "ALICE_KEY": "sk-a", "BOB_KEY": "sk-b"})

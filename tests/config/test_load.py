@@ -338,3 +338,24 @@ def test_nothing_else_reads_the_environment():
         if re.search(r"\bos\.environ\b(?!/)|\bgetenv\(|\bimport environ\b", path.read_text(encoding="utf-8"))
     }
     assert readers == {"config/loader.py"}
+
+
+def test_workers_are_a_number_or_one_for_each_core(tmp_path: Path):
+    assert load(None, {"HEADRACE_WORKERS": "auto"}).workers >= 1
+    assert load(None, {"HEADRACE_WORKERS": "1"}, {"workers": "3"}).workers == 3
+    for wrong in ("0", "257", "many", "2.5"):
+        with pytest.raises(
+            ConfigError, match=f'^--workers: expected a whole number from 1 to 256, or auto, got "{wrong}"'
+        ):
+            load(None, {}, {"workers": wrong})
+
+
+def test_data_makes_it_several_processes_and_is_not_for_a_store_of_ones_own():
+    assert not load(None, {}).supervised
+    assert load(None, {"HEADRACE_WORKERS": "2"}).supervised
+    config = load(None, {"HEADRACE_DATA": "~/streams"})
+    assert config.supervised and config.data is not None and not config.data.startswith("~")
+    with pytest.raises(ConfigError, match=r"^HEADRACE_DATA: contradicts redis_url"):
+        load(None, {"HEADRACE_DATA": "streams", "REDIS_URL": "redis://localhost"})
+    with pytest.raises(ConfigError, match=r"^--data: expected a path"):
+        load(None, {}, {"data": " "})

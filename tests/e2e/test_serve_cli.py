@@ -244,7 +244,7 @@ def test_an_application_that_does_not_start_says_why(error: str, code: int, line
     program = f"""
 import contextlib
 from fastapi import FastAPI
-from headrace.cli import main, serve
+from headrace.cli import main, server
 from headrace.errors import ConfigError, UpstreamUnavailable
 
 @contextlib.asynccontextmanager
@@ -252,7 +252,7 @@ async def lifespan(app):
     raise {error}
     yield
 
-serve.create_app = lambda config, **_: FastAPI(lifespan=lifespan)
+server.create_app = lambda config, **_: FastAPI(lifespan=lifespan)
 raise SystemExit(main(["serve", "--port", "0"]))
 """
     found = subprocess.run(

@@ -25,12 +25,26 @@ def greeting(config: Config, port: int) -> str:
             f"Headrace {__version__} listens on {_url(config.host, port)}" + every,
             *_model_lines(config),
             f"Keys: {_access(config)}",
+            *_process_lines(config),
             *_page_lines(config, port),
             "Try:",
             f"  {_curl(config, port)}",
             "Ctrl-C stops.",
         )
     )
+
+
+def _process_lines(config: Config) -> list[str]:
+    """How many serve and what becomes of the streams; nothing where one process keeps them, as by default."""
+    if not config.supervised:
+        return []
+    if config.data is not None:
+        kept = f"in {config.data}, also over a restart"
+    elif config.redis_url is not None:
+        kept = "where redis_url says"
+    else:
+        kept = "in memory, until the server ends"
+    return [f"Workers: {config.workers}", f"Streams: {kept}"]
 
 
 def _page_lines(config: Config, port: int) -> list[str]:

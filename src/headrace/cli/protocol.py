@@ -121,6 +121,10 @@ class AbortableProtocol(HttpToolsProtocol):
             found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
+    def close_when_idle(self) -> None:
+        """Close now, or after the answer that is being sent, however long that takes."""
+        super().shutdown()
+
     def shutdown(self) -> None:
         """Close once the answer is sent; who does not take it is reset, before uvicorn cancels what serves them."""
         super().shutdown()

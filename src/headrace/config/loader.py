@@ -110,3 +110,5 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         low, high = (values.get(key, getattr(_DEFAULTS, key)) for key in (small, large))
         if low > high:
             yield (small if small in values else large), f"{small} ({low}) must not be over {large} ({high})"
+    if values.get("data") is not None and values.get("redis_url") is not None:
+        yield "data", "contradicts redis_url: streams are kept either here or there, remove one of them"

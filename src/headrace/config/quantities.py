@@ -1,7 +1,8 @@
-"""Durations, sizes and flags as people write them: `30s`, `5m`, `1h`, `8MB`, `32MiB`, `yes`."""
+"""Durations, sizes, flags and counts as people write them: `30s`, `5m`, `1h`, `8MB`, `32MiB`, `yes`, `auto`."""
 
 from __future__ import annotations
 
+import os
 import re
 import string
 
@@ -55,6 +56,25 @@ def parse_flag(text: str) -> bool:
     if word in {"false", "0", "no", "off"}:
         return False
     raise ValueError("expected true or false")
+
+
+def parse_path(text: str) -> str:
+    """Read a path, without spaces around it; `~` is the home directory.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not text.strip():
+        raise ValueError("expected a path")
+    return os.path.expanduser(text.strip())
+
+
+def parse_workers(text: str) -> int | str:
+    """Read `auto`, one for each core that this process may use; anything else is left to the type."""
+    if text.strip().lower() != "auto":
+        return text
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return len(usable) if usable else os.cpu_count() or 1
 
 
 def _split(text: str) -> tuple[str | None, str]:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from headrace.config.disconnect import Disconnect, parse_disconnect
 from headrace.config.providers import Protocol
-from headrace.config.quantities import parse_bytes, parse_flag, parse_seconds
+from headrace.config.quantities import parse_bytes, parse_flag, parse_path, parse_seconds, parse_workers
 from headrace.config.secret import Secret
 from headrace.errors import ConfigError
 
@@ -33,9 +33,13 @@ Count = Annotated[int, Meta(ge=1, le=10**9, description="a whole number, at leas
 CountOrZero = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
 Flag = Annotated[bool, Meta(description="true or false", extra={"parse": parse_flag})]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a whole number from 0 to 65535")]
+Workers = Annotated[
+    int, Meta(ge=1, le=256, description="a whole number from 1 to 256, or auto", extra={"parse": parse_workers})
+]
 Text = Annotated[str, Meta(min_length=1, description="a string")]
 # Braces would decide where a cluster keeps the keys.
 KeyPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$", description="1 to 64 letters, digits and . _ : -")]
+Directory = Annotated[str | None, Meta(description="the path of a directory", extra={"parse": parse_path})]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
     Meta(description="one of debug, info, warning, error", extra={"parse": str.lower}),
@@ -82,7 +86,8 @@ class Model(CallSettings, frozen=True, kw_only=True):
     """One entry of `model_list`, complete: the global settings are already filled in.
 
     `upstream_model` is the model server's own name for it; for `replay` it is the absolute path of the recording.
-    `base_url` has no slash at its end and is empty for `local` and `replay`.
+    `base_url` has no slash at its end and is empty for `local` and `replay`;
+    a supervisor fills it, and the key, where the embedded model is a process of its own.
     """
 
     name: str
@@ -122,6 +127,10 @@ class Config(CallSettings, frozen=True, kw_only=True):
     # uvicorn's and vLLM's.
     port: Port = 8000
     log_level: LogLevel = "info"
+    # One process needs no store beside it, and its embedded model no second process.
+    workers: Workers = 1
+    # None: streams end with the server.
+    data: Directory = None
     # Prompts are personal data (P36).
     log_content: Flag = False
     # It shows nothing that its visitor's own key does not open.
@@ -203,6 +212,11 @@ class Config(CallSettings, frozen=True, kw_only=True):
     def wildcards(self) -> tuple[str, ...]:
         """The patterns, such as `*` or `groq/*`."""
         return tuple(entry.name for entry in self.models if entry.name.endswith("*"))
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it takes more than one process."""
+        return self.workers > 1 or self.data is not None
 
     def check_access(self) -> None:
         """Refuse to be reachable by strangers without keys (P33); call it before binding.

@@ -16,10 +16,11 @@ PATH = "/metrics"
 def router(services: Services) -> APIRouter:
     """The one route. With configured keys it asks for one: traffic is nobody else's business."""
     routes = APIRouter(tags=["operation"])
-    registry = services.metrics.registry
+    own, siblings = services.metrics.registry, services.siblings
 
     async def metrics(request: Request) -> Response:
-        """Numbers of this process, as text or as OpenMetrics, whichever `Accept` prefers."""
+        """The server's numbers, as text or as OpenMetrics, whichever `Accept` prefers."""
+        registry = own if siblings is None else await siblings.collect(own)
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": media_type})
 

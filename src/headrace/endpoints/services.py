@@ -9,6 +9,7 @@ from headrace.engine.engine import Engine
 from headrace.engine.order import Router
 from headrace.policy.auth import Access
 from headrace.telemetry.metrics import Metrics
+from headrace.telemetry.siblings import Siblings
 from headrace.transports.heartbeat import Heartbeats
 
 
@@ -21,6 +22,7 @@ class Services(msgspec.Struct, frozen=True):
     access: Access
     heartbeats: Heartbeats
     metrics: Metrics
+    siblings: Siblings | None = None
 
     def model(self, name: str) -> Model | None:
         """The configured model that serves this name."""

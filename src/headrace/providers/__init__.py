@@ -10,7 +10,7 @@ from typing import Final
 from headrace.config import Config, Model
 from headrace.providers.anthropic import MESSAGES, AnthropicServer
 from headrace.providers.base import Provider
-from headrace.providers.local import LocalProvider
+from headrace.providers.local import LocalProvider, LocalServer
 from headrace.providers.model_server import ModelServer, Wire, settings_of
 from headrace.providers.openai import CHAT, RESPONSES
 from headrace.providers.replay import ReplayProvider
@@ -28,8 +28,12 @@ def _server(wire: Wire, kind: type[ModelServer] = ModelServer) -> Factory:
     return make
 
 
-def _local(model: Model, config: Config) -> Provider:  # noqa: ARG001 - the embedded model is the one there is
-    return LocalProvider(slots=config.local_slots, queue=config.local_queue, context=config.local_context)
+def _local(model: Model, config: Config) -> Provider:
+    """In this process, unless a supervisor has said where it is."""
+    slots, queue, context = config.local_slots, config.local_queue, config.local_context
+    if model.api_key is not None:
+        return LocalServer(model.base_url, model.api_key, slots=slots, queue=queue, context=context)
+    return LocalProvider(slots=slots, queue=queue, context=context)
 
 
 def _replay(model: Model, config: Config) -> Provider:  # noqa: ARG001 - a recording has no limits

@@ -3,7 +3,8 @@
 A 135M model writes fluent English and gets facts wrong: it is there to try things and to test them.
 """
 
-from headrace.providers.local.engine import available, find_model
+from headrace.embedded import available, find_model
 from headrace.providers.local.provider import LocalProvider
+from headrace.providers.local.server import LocalServer
 
-__all__ = ["LocalProvider", "available", "find_model"]
+__all__ = ["LocalProvider", "LocalServer", "available", "find_model"]

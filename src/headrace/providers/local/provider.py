@@ -7,11 +7,10 @@ import weakref
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from headrace.bodies import LongBody
 from headrace.dialects import DIALECTS
 from headrace.dialects.base import unsupported
+from headrace.embedded import EngineSettings
 from headrace.errors import (
-    BadRequest,
     ConfigError,
     UpstreamError,
     UpstreamIncomplete,
@@ -21,13 +20,10 @@ from headrace.errors import (
 from headrace.events import Chunk
 from headrace.messages import Request
 from headrace.providers.local.answer import Answer, Call, Text
-from headrace.providers.local.engine import Engine, EngineSettings
+from headrace.providers.local.engine import Engine
 from headrace.providers.local.generation import Generation
-from headrace.providers.local.question import ask
+from headrace.providers.local.question import ask, check_length
 from headrace.providers.local.slots import Slots
-
-LONGEST_TOKEN = 256
-"""Characters that one token of any vocabulary has at most: the longest are runs of spaces."""
 
 
 class LocalProvider:
@@ -101,7 +97,7 @@ class LocalProvider:
             RateLimited: every slot is taken and the queue is full.
             UpstreamError: llama.cpp refused or failed, or the provider was closed.
         """
-        self._check_length(request)
+        check_length(request, self._settings.context)
         question = ask(request, self._running().to_grammar)
         await self._slots.take()
         try:
@@ -119,24 +115,6 @@ class LocalProvider:
             self._check(answer, generation)
         finally:
             await generation.end()
-
-    def _check_length(self, request: Request) -> None:
-        """Refuse what cannot fit before it is cut into tokens: 30 MB of text took 3 GB and 38 s."""
-        if isinstance(request.body, LongBody):
-            raise BadRequest(
-                f"the request has {request.body.body.size} bytes, too many for the embedded model: shorten it",
-                code="context_length_exceeded",
-                param="messages",
-            )
-        longest = self._settings.context * LONGEST_TOKEN
-        length = sum(len(message.text) for message in request.messages)
-        if length > longest:
-            raise BadRequest(
-                f"the messages have {length} characters, and the embedded model's context of "
-                f"{self._settings.context} tokens holds {longest} at the very most: shorten them",
-                code="context_length_exceeded",
-                param="messages",
-            )
 
     def _running(self) -> Engine:
         if self._engine is None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from headrace.bodies import LongBody
 from headrace.errors import BadRequest
 from headrace.messages import Message, Part, Request, Settings, Tool
 
@@ -26,6 +27,10 @@ _MEDIA = {"image": "an image", "audio": "a sound", "file": "a file"}
 # Where these bring properties from elsewhere, closing the object would forbid them.
 _COMPOSED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 _CALL = 'Call one of these functions. Answer only with JSON, {"name": the function, "arguments": its arguments}:'
+
+
+LONGEST_TOKEN = 256
+"""Characters that one token of any vocabulary has at most: the longest are runs of spaces."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -70,6 +75,29 @@ def ask(request: Request, to_grammar: ToGrammar) -> Question:
     elif response_format is not None:
         body["response_format"] = response_format
     return Question(msgspec.json.encode(body), is_call=bool(tools))
+
+
+def check_length(request: Request, context: int) -> None:
+    """Refuse what cannot fit before it is cut into tokens: 30 MB of text took 3 GB and 38 s.
+
+    Raises:
+        BadRequest: `context_length_exceeded`.
+    """
+    if isinstance(request.body, LongBody):
+        raise BadRequest(
+            f"the request has {request.body.body.size} bytes, too many for the embedded model: shorten it",
+            code="context_length_exceeded",
+            param="messages",
+        )
+    longest = context * LONGEST_TOKEN
+    length = sum(len(message.text) for message in request.messages)
+    if length > longest:
+        raise BadRequest(
+            f"the messages have {length} characters, and the embedded model's context of "
+            f"{context} tokens holds {longest} at the very most: shorten them",
+            code="context_length_exceeded",
+            param="messages",
+        )
 
 
 def _sampling(settings: Settings) -> dict[str, Any]:
