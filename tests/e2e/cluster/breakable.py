@@ -12,8 +12,8 @@ from pathlib import Path
 from tests.e2e.processes import eventually
 from tests.stores.redis.servers import VALKEY, Server, free_port, serving
 
-# What is acknowledged is on the disk, so that a restart may lose nothing.
-_SAVED = ("--appendonly", "yes", "--appendfsync", "always")
+# What is acknowledged is on the disk, so that a restart may lose nothing; a replica does not wait for others to come.
+_OPTIONS = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
 
 
 class Breakable:
@@ -28,7 +28,7 @@ class Breakable:
         self.server = self._start()
 
     def _start(self) -> Server:
-        return self._stack.enter_context(serving(VALKEY, self._directory, *_SAVED, port=self._port))
+        return self._stack.enter_context(serving(VALKEY, self._directory, *_OPTIONS, port=self._port))
 
     def close(self) -> None:
         """End it for good."""
@@ -76,13 +76,16 @@ class Breakable:
             self.server.ask("REPLICAOF", "NO", "ONE")
 
     @contextlib.contextmanager
-    def failed_over(self) -> Iterator[None]:
-        """Killed, and its replica, which has everything, comes in its place."""
+    def failed_over(self, lacking: Callable[[], None] | None = None) -> Iterator[None]:
+        """Killed, and its replica comes in its place: with everything, but for what comes to be during `lacking`."""
         directory = self._directory.with_name(f"{self._directory.name}-replica")
         with ExitStack() as stack:
             primary = ("--replicaof", "127.0.0.1", str(self._port))
-            replica = stack.enter_context(serving(VALKEY, directory, *_SAVED, *primary))
+            replica = stack.enter_context(serving(VALKEY, directory, *_OPTIONS, *primary))
             eventually(lambda: _offset(replica, "slave_repl_offset") == _offset(self.server, "master_repl_offset") > 0)
+            if lacking is not None:
+                replica.ask("REPLICAOF", "NO", "ONE")
+                lacking()
             os.kill(self.server.pid, signal.SIGKILL)
             try:
                 yield

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.cluster.breakable import FAULTS, Breakable, Fault
-from tests.e2e.cluster.forms import FORMS
+from tests.e2e.cluster.forms import FORMS, Form
 from tests.e2e.cluster.nodes import ask, node, reading, says, state
 from tests.e2e.processes import Server, eventually
 from tests.e2e.raw import Exchange, heartbeats
-from tests.e2e.upstream import Upstream
+from tests.e2e.upstream import Gate, Upstream
 from tests.servers.scripted import DONE, END, Disconnect, chat, chunk, delta, head
 
 BEFORE, MEANWHILE, AFTER = (tuple(f"{part}{number} " for number in range(40)) for part in ("before", "while", "after"))
@@ -65,6 +65,36 @@ def is_ready(server: Server, status: int) -> bool:
         return looked.status == status
 
 
+@contextmanager
+def a_stream_in_three_parts(pair: Pair, upstream: Upstream) -> Iterator[tuple[list[tuple[Form, Exchange]], list[Gate]]]:
+    """Read on both nodes; a gate is before the second part, which the test opens, and one before the third.
+
+    Afterwards each reader must have got the whole, and the upstream must have been asked once.
+    """
+    gates = [upstream.gate(), upstream.gate()]
+    first, second, third = ([chunk(delta(content=word)) for word in part] for part in (BEFORE, MEANWHILE, AFTER))
+    ending = (chunk(delta("stop"), DONE), END)
+    upstream.play(head(), *first, gates[0].wait, *second, gates[1].wait, *third, *ending)
+    stream_id = ask(pair[0])["id"]
+    with ExitStack() as stack:
+        readers = [
+            (form, stack.enter_context(reading(server, stream_id, form.query))) for server in pair for form in SSE_FORMS
+        ]
+        for _, reader in readers:
+            reader.until(says(BEFORE[-1]))
+        yield readers, gates
+        gates[1].open()
+        for form, reader in readers:
+            received = form.units(reader.rest())
+            assert reader.clean
+            with reading(pair[1], stream_id, form.query) as late:
+                assert received == form.units(late.rest())
+                assert late.clean
+    with reading(pair[1], stream_id, "format=text", "text/plain") as text:
+        assert text.rest().decode() == "".join((*BEFORE, *MEANWHILE, *AFTER))
+    assert len(upstream.requests) == 1
+
+
 def next_beats(reader: Exchange) -> bytes:
     """What a reader has received after so many more heartbeats that anything else would have come."""
     so_far = heartbeats(reader.until(lambda _: True))
@@ -83,18 +113,9 @@ def refuses(server: Server) -> bool:
 def test_a_stream_goes_on_after_its_store_was_away_and_every_reader_gets_the_whole(
     fault: Fault, store: Breakable, pair: Pair, upstream: Upstream
 ):
-    first, second = upstream.gate(), upstream.gate()
-    parts = [[chunk(delta(content=word)) for word in part] for part in (BEFORE, MEANWHILE, AFTER)]
-    upstream.play(head(), *parts[0], first.wait, *parts[1], second.wait, *parts[2], chunk(delta("stop"), DONE), END)
-    stream_id = ask(pair[0])["id"]
-    with ExitStack() as stack:
-        readers = [
-            (form, stack.enter_context(reading(server, stream_id, form.query))) for server in pair for form in SSE_FORMS
-        ]
-        for _, reader in readers:
-            reader.until(says(BEFORE[-1]))
+    with a_stream_in_three_parts(pair, upstream) as (readers, gates):
         with fault(store):
-            first.open()
+            gates[0].open()
             for server in pair:
                 eventually(partial(is_ready, server, 503))
                 eventually(partial(refuses, server))
@@ -102,23 +123,33 @@ def test_a_stream_goes_on_after_its_store_was_away_and_every_reader_gets_the_who
                 assert not says(MEANWHILE[0])(next_beats(reader))
         for server in pair:
             eventually(partial(is_ready, server, 200))
-        second.open()
-        for form, reader in readers:
-            received = form.units(reader.rest())
-            assert reader.clean
-            with reading(pair[1], stream_id, form.query) as late:
-                assert received == form.units(late.rest())
-                assert late.clean
-    with reading(pair[1], stream_id, "format=text", "text/plain") as text:
-        assert text.rest().decode() == "".join((*BEFORE, *MEANWHILE, *AFTER))
-    assert len(upstream.requests) == 1
+
+
+@pytest.mark.promise("P28")
+def test_a_new_primary_that_lacks_what_readers_have_seen_is_given_it_again(
+    store: Breakable, pair: Pair, upstream: Upstream
+):
+    with a_stream_in_three_parts(pair, upstream) as (readers, gates):
+
+        def seen_and_not_replicated() -> None:
+            gates[0].open()
+            for _, reader in readers:
+                reader.until(says(MEANWHILE[-1]))
+
+        with store.failed_over(seen_and_not_replicated):
+            for server in pair:
+                eventually(partial(is_ready, server, 503))
+        for server in pair:
+            eventually(partial(is_ready, server, 200))
 
 
 @pytest.mark.promise("P3", "P5")
 def test_a_store_that_stays_away_ends_the_upstream_and_lets_the_readers_go(
     store: Breakable, impatient: Pair, upstream: Upstream
 ):
-    upstream.play(head(), *(chunk(delta(content=word)) for word in BEFORE), Disconnect())
+    gate = upstream.gate()
+    before, meanwhile = ([chunk(delta(content=word)) for word in part] for part in (BEFORE, MEANWHILE))
+    upstream.play(head(), *before, gate.wait, *meanwhile, Disconnect())
     stream_id = ask(impatient[0])["id"]
     with ExitStack() as stack:
         readers = [
@@ -127,11 +158,13 @@ def test_a_store_that_stays_away_ends_the_upstream_and_lets_the_readers_go(
         for reader in readers:
             reader.until(says(BEFORE[-1]))
         with store.killed():
+            gate.open()
             upstream.left()
             for reader in readers:
                 body = reader.rest()
                 assert not reader.clean
                 assert b"[DONE]" not in body and b"response.completed" not in body
+                assert MEANWHILE[0].encode() not in body
     eventually(lambda: state(impatient[1], stream_id) == "failed")
 
 
