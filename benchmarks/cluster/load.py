@@ -18,6 +18,8 @@ _SETTLE_S: Final = 1.0
 _TAIL_S: Final = 0.5
 """From the end of the window to the last token, or the streams would end in it."""
 _CONNECTS_AT_ONCE: Final = 50
+_CONNECTS_PER_S: Final = 250
+"""As many readers attach in a second, at least: streams live so much longer where there are many."""
 # Consecutive multiples of this, modulo 1, are spread evenly however many there are.
 _GOLDEN: Final = 0.618034
 _LOOK_S: Final = 0.01
@@ -40,7 +42,8 @@ class Load:
     @property
     def tokens(self) -> int:
         """Of each stream: enough for the window."""
-        return round((_RAMP_S + _SETTLE_S + self.seconds + _TAIL_S) / self.gap)
+        attach = self.streams * self.readers / _CONNECTS_PER_S
+        return round((_RAMP_S + attach + _SETTLE_S + self.seconds + _TAIL_S) / self.gap)
 
 
 async def run(load: Load, producer: Program, reader: Program | None, meters: Meters) -> Figures:
@@ -61,7 +64,7 @@ async def run(load: Load, producer: Program, reader: Program | None, meters: Met
         if reader is not None:
             await _attach(load, asked, reading, reader, tasks)
             await _begun(reading)
-        await _until(began + _RAMP_S + _SETTLE_S)
+        await asyncio.sleep(_SETTLE_S)
         begin = meters.read()
         await asyncio.sleep(load.seconds)
         end = meters.read()

@@ -88,6 +88,8 @@ def figures(begin: Reading, end: Reading, transcripts: Sequence[Transcript], rec
         for arrival, stamp in zip(each.arrivals, each.stamps, strict=True)
         if begin.at_ns <= arrival < end.at_ns
     ]
+    if not late:
+        raise ValueError("the streams had ended before the window: this machine is too busy")
     seconds = (end.at_ns - begin.at_ns) / 1e9
     used = {name: end.cpu_ns[name] - begin.cpu_ns[name] for name in end.cpu_ns}
     return Figures(
