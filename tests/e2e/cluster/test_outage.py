@@ -22,6 +22,8 @@ SSE_FORMS = FORMS[:3]
 """Those whose heartbeat is no event."""
 LOOKS = 3
 """Heartbeats that show that nothing else came."""
+OF_TWO_LEASES = 40
+"""Heartbeats in two seconds, at most."""
 
 Pair = tuple[Server, Server]
 
@@ -53,6 +55,16 @@ def impatient(store: Breakable, upstream: Upstream, tmp_path: Path) -> Iterator[
     with (
         node(tmp_path / "here", store.url, upstream, store_outage_timeout=1) as a,
         node(tmp_path / "there", store.url, upstream, store_outage_timeout=1) as b,
+    ):
+        yield a, b
+
+
+@pytest.fixture
+def brief(store: Breakable, upstream: Upstream, tmp_path: Path) -> Iterator[Pair]:
+    """They hold their streams for a second at a time."""
+    with (
+        node(tmp_path / "here", store.url, upstream, lease_seconds=1) as a,
+        node(tmp_path / "there", store.url, upstream, lease_seconds=1) as b,
     ):
         yield a, b
 
@@ -95,10 +107,10 @@ def a_stream_in_three_parts(pair: Pair, upstream: Upstream) -> Iterator[tuple[li
     assert len(upstream.requests) == 1
 
 
-def next_beats(reader: Exchange) -> bytes:
+def next_beats(reader: Exchange, count: int = LOOKS) -> bytes:
     """What a reader has received after so many more heartbeats that anything else would have come."""
     so_far = heartbeats(reader.until(lambda _: True))
-    return reader.until(lambda body: heartbeats(body) >= so_far + LOOKS)
+    return reader.until(lambda body: heartbeats(body) >= so_far + count)
 
 
 def refuses(server: Server) -> bool:
@@ -123,6 +135,17 @@ def test_a_stream_goes_on_after_its_store_was_away_and_every_reader_gets_the_who
                 assert not says(MEANWHILE[0])(next_beats(reader))
         for server in pair:
             eventually(partial(is_ready, server, 200))
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("fault", (Breakable.killed, Breakable.paused), ids=lambda fault: fault.__name__)
+def test_an_outage_that_outlasts_the_lease_takes_no_stream_from_its_producer(
+    fault: Fault, store: Breakable, brief: Pair, upstream: Upstream
+):
+    with a_stream_in_three_parts(brief, upstream) as (readers, gates), fault(store):
+        gates[0].open()
+        for _, reader in readers:
+            assert not says(MEANWHILE[0])(next_beats(reader, OF_TWO_LEASES))
 
 
 @pytest.mark.promise("P28")
