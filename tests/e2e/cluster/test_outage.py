@@ -81,7 +81,7 @@ def is_ready(server: Server, status: int) -> bool:
 def a_stream_in_three_parts(pair: Pair, upstream: Upstream) -> Iterator[tuple[list[tuple[Form, Exchange]], list[Gate]]]:
     """Read on both nodes; a gate is before the second part, which the test opens, and one before the third.
 
-    Afterwards each reader must have got the whole, and the upstream must have been asked once.
+    Once the store is there again each reader must get the whole, and the upstream must have been asked once.
     """
     gates = [upstream.gate(), upstream.gate()]
     first, second, third = ([chunk(delta(content=word)) for word in part] for part in (BEFORE, MEANWHILE, AFTER))
@@ -95,6 +95,8 @@ def a_stream_in_three_parts(pair: Pair, upstream: Upstream) -> Iterator[tuple[li
         for _, reader in readers:
             reader.until(says(BEFORE[-1]))
         yield readers, gates
+        for server in pair:
+            eventually(partial(is_ready, server, 200))
         gates[1].open()
         for form, reader in readers:
             received = form.units(reader.rest())
@@ -125,16 +127,13 @@ def refuses(server: Server) -> bool:
 def test_a_stream_goes_on_after_its_store_was_away_and_every_reader_gets_the_whole(
     fault: Fault, store: Breakable, pair: Pair, upstream: Upstream
 ):
-    with a_stream_in_three_parts(pair, upstream) as (readers, gates):
-        with fault(store):
-            gates[0].open()
-            for server in pair:
-                eventually(partial(is_ready, server, 503))
-                eventually(partial(refuses, server))
-            for _, reader in readers:
-                assert not says(MEANWHILE[0])(next_beats(reader))
+    with a_stream_in_three_parts(pair, upstream) as (readers, gates), fault(store):
+        gates[0].open()
         for server in pair:
-            eventually(partial(is_ready, server, 200))
+            eventually(partial(is_ready, server, 503))
+            eventually(partial(refuses, server))
+        for _, reader in readers:
+            assert not says(MEANWHILE[0])(next_beats(reader))
 
 
 @pytest.mark.promise("P3")
@@ -162,8 +161,6 @@ def test_a_new_primary_that_lacks_what_readers_have_seen_is_given_it_again(
         with store.failed_over(seen_and_not_replicated):
             for server in pair:
                 eventually(partial(is_ready, server, 503))
-        for server in pair:
-            eventually(partial(is_ready, server, 200))
 
 
 @pytest.mark.promise("P3", "P5")
