@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import openai
+from openai import BaseModel
 from openai.types.chat import ChatCompletionChunk, ChatCompletionToolParam
 
 MODEL = "smollm2-135m"
@@ -56,6 +57,6 @@ def read_again(
     )
 
 
-def plain(chunks: Iterable[ChatCompletionChunk]) -> list[dict[str, Any]]:
-    """Chunks as the JSON that they were."""
+def plain(chunks: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    """Chunks or events as the JSON that they were."""
     return [chunk.to_dict(mode="json") for chunk in chunks]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from tests.e2e.processes import PATIENCE_S
 
 _RESET = struct.pack("ii", 1, 0)
-_FIELD = re.compile(rb"id: [!-~]{1,127}|retry: 2000|event: [a-z.]+|data: .+")
+_FIELD = re.compile(rb"id: [!-~]{1,127}|retry: 2000|event: [a-z._]+|data: .+")
 
 
 class Exchange:

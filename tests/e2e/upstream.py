@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -39,11 +39,15 @@ class Upstream:
 
     def play(self, *steps: Step) -> None:
         """From now on answer like this; the requests of before are forgotten."""
+        self.choose(lambda _: steps)
+
+    def choose(self, steps: Callable[[Request], Sequence[Step]]) -> None:
+        """From now on answer each request as this says; the requests of before are forgotten."""
 
         def change() -> None:
             self._server.requests.clear()
             self._server.log.clear()
-            self._server.choose = lambda _: steps
+            self._server.choose = steps
 
         self._portal.call(change)
 

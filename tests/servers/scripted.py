@@ -243,7 +243,8 @@ class Connection(asyncio.Protocol):
                 return True
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        if not self.left.is_set():
+            self._transport.write(data)
 
     def abort(self) -> None:
         self._closing = True

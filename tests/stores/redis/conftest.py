@@ -1,10 +1,16 @@
-"""One server of each kind for all tests of a run."""
+"""One server of each kind for all tests of a run, and the event loop that `headrace serve` has."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from tests.stores.redis.servers import VALKEY, Server, cluster, redis_server, serving
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import cast
 
 from tests.stores.redis.servers import Server
 
@@ -54,9 +55,8 @@ class _End(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.proxy._open.add(transport)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self.proxy._open.add(self.transport)
 
     def data_received(self, data: bytes) -> None:
         if self.other is None:

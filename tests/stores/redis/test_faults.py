@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import anyio
 import hiredis
@@ -247,8 +248,7 @@ async def test_a_wrong_password_or_none_stops_the_start_and_is_not_shown(own: Se
 async def test_what_is_no_redis_7_stops_the_start(hello: bytes, text: str) -> None:
     class Fake(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self.transport = transport
+            self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(hello)
