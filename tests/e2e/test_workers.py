@@ -381,6 +381,26 @@ def test_data_keeps_streams_over_a_restart_and_over_valkeys_death(upstream: Upst
         eventually(readable)
 
 
+@pytest.mark.promise("P3", "P5")
+def test_what_ran_when_everything_was_killed_gets_its_end_from_the_restart(upstream: Upstream, tmp_path: Path) -> None:
+    options = ("--data", str(tmp_path / "streams"))
+    soon = {"HEADRACE_LEASE_SECONDS": "1"}
+    upstream.play(head(), chunk(delta(content=PARTIAL)), Disconnect())
+    with relaying(tmp_path, upstream, *options, **soon) as server:
+        with Exchange(f"{server.api}/chat/completions", "POST", question(stream=True)) as posted:
+            posted.until(lambda data: PARTIAL.encode() in data)
+            cut = posted.headers["headrace-stream-id"]
+            pids = family(server).values()
+            server.kill()
+            posted.rest()
+            assert not posted.clean
+        eventually(lambda: not any(map(alive, pids)))
+    with relaying(tmp_path, upstream, *options, **soon) as server:
+        eventually(lambda: get(f"{server.api}/streams/{cut}")["state"] == "failed")
+        ended = get(f"{server.api}/streams/{cut}")
+        assert (ended["error"]["code"], ended["text"]) == ("producer_lost", PARTIAL)
+
+
 def test_the_embedded_model_is_one_process_for_all_workers(embedded_workers: Server) -> None:
     server = embedded_workers
     on_every_worker(server, lambda: made(server))

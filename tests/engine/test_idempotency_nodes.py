@@ -10,8 +10,9 @@ from headrace.bodies import Body
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import Started
 from headrace.engine.idempotency import MARGIN, POLL, IdempotencyKey
+from headrace.errors import NotFound
 from headrace.events import Cancelled, Failed, Finished, Record, Terminal
-from headrace.stores.base import Lease
+from headrace.stores.base import Lease, StreamInfo
 from headrace.stores.memory import MemoryStore
 from tests.engine.rig import OPENING, OWNER, Rig, memory_store, node, read_all, settle, words
 from tests.engine.test_idempotency import SlowStore
@@ -65,6 +66,37 @@ async def test_fifty_parallel_requests_to_three_nodes_make_one_upstream_call(kin
             producer.call.finish()
             logs = [await read_all(each.subscription) for each in asking.started]
             assert all(log == logs[0] for log in logs)
+
+
+class JustMade(MemoryStore):
+    """Another node makes its stream right after somebody has looked for it."""
+
+    lease: Lease | None = None
+
+    async def status(self, stream_id: str) -> StreamInfo:
+        if stream_id == "s" and self.lease is None:
+            self.lease = await leave_behind(self, *BEGUN)
+            await self.claim("made\ns", "s", LEASE)
+            raise NotFound("It is not there yet.")
+        return await super().status(stream_id)
+
+
+async def test_a_stream_that_is_made_between_two_looks_is_joined() -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = JustMade(now=clock.wall)
+        async with node(store, clock) as rig, anyio.create_task_group() as tasks:
+            asking = Asking(rig)
+            await store.claim(KEY.name, KEY.claim("s"), LEASE)
+            tasks.start_soon(asking.ask)
+            await settle()
+            await asking.waits(1)
+            (joined,) = asking.started
+            assert joined.replayed and joined.stream_id == "s" and rig.provider.asked == 0
+            rig.made.clear()
+            assert store.lease is not None
+            await store.finish(store.lease, Record(4, 0, (Finished("stop"),)))
+            await read_all(joined.subscription)
 
 
 async def test_a_key_that_another_node_has_just_taken_is_waited_for_and_its_stream_joined() -> None:

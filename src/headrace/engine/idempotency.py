@@ -165,9 +165,18 @@ class Claims:
         if opening is not None:
             await opening.wait()
             return True
-        if self._clock.monotonic() >= until or await self._store.claimed(_was_there(stream_id)) is not None:
+        if self._clock.monotonic() >= until:
             return False
+        if await self._store.claimed(_was_there(stream_id)) is not None:
+            return await self._is_there(stream_id)  # made since we looked, or gone again
         await self._clock.sleep(POLL)
+        return True
+
+    async def _is_there(self, stream_id: str) -> bool:
+        try:
+            await self._store.status(stream_id)
+        except NotFound:
+            return False
         return True
 
     async def hold(self, key: IdempotencyKey, stream_id: str, ttl: float) -> None:
