@@ -1,4 +1,4 @@
-"""docs/faults.md lists every failure, as the two tables of tests expect them."""
+"""docs/faults.md lists every failure, as the tables of tests, and those of an outage, expect them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.e2e.test_fault_table import REJECTED, SECTIONS
+from tests.engine import test_outage
 from tests.engine.test_fault_table import FAULTS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "faults.md").read_text(encoding="utf-8")
@@ -19,7 +20,7 @@ LISTED = {
 
 def test_the_page_lists_what_the_streams_end_with() -> None:
     ends = {("cancelled" if end.state == "cancelled" else end.word, *end[2:4]) for _, end, _ in FAULTS.values()}
-    assert ends - {("stop", 200, False)} == LISTED
+    assert ends - {("stop", 200, False)} | {test_outage.END} == LISTED
 
 
 def test_the_page_lists_what_the_mock_leads_to() -> None:

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.anyio
 
 BUFFER = 16 * 1024
 TIMEOUT = 30.0
+END = ("store_unavailable", 503, True)
+"""Code and status, and whether it helps to ask again, of a stream whose store stays away."""
 
 
 class Scene:
@@ -127,7 +129,7 @@ async def test_a_stream_that_says_more_than_may_be_kept_is_ended_and_its_upstrea
         await at.pass_time(RETRY)
         text, terminal = await at.end()
         assert text[:2] == "ab"
-        assert isinstance(terminal, Failed) and terminal.code == "store_unavailable" and terminal.retryable
+        assert isinstance(terminal, Failed) and (terminal.code, terminal.status, terminal.retryable) == END
         assert "store_outage_buffer" in terminal.message
 
 
@@ -145,7 +147,7 @@ async def test_a_store_that_stays_away_ends_the_stream_and_closes_its_upstream()
         await at.pass_time(RETRY)
         text, terminal = await at.end()
         assert text == "abc"
-        assert isinstance(terminal, Failed) and terminal.code == "store_unavailable"
+        assert isinstance(terminal, Failed) and terminal.code == END[0]
         assert "store_outage_timeout" in terminal.message
 
 
