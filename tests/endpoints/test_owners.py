@@ -56,6 +56,8 @@ ON_A_STREAM: list[tuple[str, str, dict[str, str]]] = [
     ("GET", "/v1/responses/{}/input_items", {}),
     ("POST", "/v1/responses/resp_{}/cancel", {}),
     ("DELETE", "/v1/responses/{}", {}),
+    ("GET", "/v1/streams/{}/export", {}),
+    ("GET", "/v1/streams/{}/export?partial=true", {}),
     ("GET", "/stream?prompt=Hi&last_event_id={}:c1.1", {}),
     ("GET", "/stream?prompt=Hi", {"last-event-id": "{}:c1.1"}),
 ]
