@@ -260,6 +260,7 @@ async def test_leases_are_renewed_together_and_an_outage_is_told_once(caplog: py
         at.store.go()
         with caplog.at_level(logging.WARNING):
             await at.pass_time(at.rig.config.lease_seconds * 0.3)
+            await at.pass_time(at.rig.config.lease_seconds * 0.3)
         assert caplog.text.count("leases could not be renewed") == 1
         at.store.come_back()
         for started in more:

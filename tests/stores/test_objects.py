@@ -192,5 +192,5 @@ async def test_a_directory_that_takes_nothing_is_said(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"^archive_url: "):
+    with pytest.raises(ConfigError, match=r"^archive_url: .*/file/archive cannot be used: "):
         Place(Secret(f"file://{tmp_path}/file/archive"))

@@ -209,7 +209,7 @@ def _refusal(status: int, body: bytes, url: str) -> HeadraceError:
         fields = _ErrorFields()
     message = printable(fields.message).rstrip(".")
     if status == 401:
-        return Unauthorized(f"{url} wants a key: set HEADRACE_API_KEY, or give --api-key")
+        return Unauthorized(f"{url} wants a key that it knows: set HEADRACE_API_KEY, or give --api-key")
     if status == 404 and fields.code:
         return NotFound(f"{message} ({url})")
     text = f"{url}: {message}" if message else f"{url} answered {status}, which is not what a Headrace server says"

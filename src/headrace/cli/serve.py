@@ -53,9 +53,11 @@ def serve(  # noqa: PLR0913 - every option is an argument
 ) -> None:
     """Serve the models of the configuration; without one OpenAI's if OPENAI_API_KEY is set, else the embedded one.
 
-    Ctrl-C or SIGTERM lets running streams end within drain_timeout; a second one stops at once. With --workers or
-    --data, SIGHUP reads the configuration again and replaces the processes one after the other. All settings are in
-    docs/configuration.md; an option here beats the environment, which beats the file.
+    Ctrl-C or SIGTERM lets running streams end within drain_timeout; a second
+    one stops at once. With --workers or --data, SIGHUP reads the configuration
+    again and replaces the processes one after the other. All settings are in
+    docs/configuration.md; an option here beats the environment, which beats
+    the file.
     """
     overrides = {
         "host": host,

@@ -38,12 +38,12 @@ class Leases:
             await self._clock.sleep(self._seconds * _SHARE)
             # A relay's lease ends with its log; its provider may still be closing.
             relays = [relay for relay in self._relays.values() if relay.terminal is None]
-            self._problem = None
+            before, self._problem = self._problem, None
             for first in range(0, len(relays), _AT_ONCE):
                 async with anyio.create_task_group() as tasks:
                     for relay in relays[first : first + _AT_ONCE]:
                         tasks.start_soon(self._renew, relay)
-            if self._problem is not None:
+            if self._problem is not None and before is None:  # once for as long as it lasts
                 log.warning("leases could not be renewed: %s", self._problem)
 
     async def _renew(self, relay: Relay) -> None:

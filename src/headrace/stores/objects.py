@@ -43,10 +43,12 @@ class Place:
         """
         try:
             address = parse_archive_url(url.reveal())
+        except ValueError as error:
+            raise ConfigError(f"archive_url: {error}") from None
+        try:
             self._place = LocalStore(address.directory, mkdir=True) if address.directory else _bucket(address)
         except _FAILURES as error:
-            why = _said(error) if isinstance(error, BaseError | OSError) else error
-            raise ConfigError(f"archive_url: {why}") from None
+            raise ConfigError(f"archive_url: {address.name} cannot be used: {_said(error)}") from None
         self.name = address.name
         """Where it is, without credentials."""
         # A directory has nowhere to write it down.

@@ -180,7 +180,7 @@ class Link:
             self.mode = said[b"mode"].decode()
             chosen = await connection.send("SELECT", address.db) if address.db else None
         except Disconnected:
-            raise unreachable(self.name, "it hangs up, or does not speak Redis' protocol") from None
+            raise unreachable(self.name, "it hangs up, does not answer, or does not speak Redis' protocol") from None
         except (KeyError, TypeError, ValueError):
             raise unreachable(self.name, "it does not speak Redis' protocol") from None
         if isinstance(chosen, hiredis.ReplyError):
