@@ -29,7 +29,7 @@ LOOK = 0.5
 to write many of them. One look is one command where there is nothing."""
 
 _TIMELY = 1.0
-"""Seconds that a look may be late, or an answer take: after a longer silence of the store all leases may have run out."""
+"""Seconds that a look may be late, or an answer may take: after a longer silence all leases may have run out."""
 
 _MOST = 100
 """Streams that are taken in one look; more of them come with the next, at once."""
