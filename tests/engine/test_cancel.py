@@ -7,7 +7,7 @@ from headrace.engine.clock import FakeClock
 from headrace.engine.engine import CANCEL_WAIT
 from headrace.engine.idempotency import claim_name
 from headrace.errors import NotFound
-from headrace.events import Cancelled, Finished, Usage
+from headrace.events import Cancelled, Finished, Record, Usage
 from tests.engine.rig import (
     OPENING,
     OWNER,
@@ -179,3 +179,30 @@ async def test_an_idempotency_key_names_the_stream_to_stop() -> None:
 def _idle_engine(producer: Rig):
     """An engine of another node, on the same store: it runs no stream."""
     return type(producer.engine)(producer.config, producer.store, producer.clock)
+
+
+async def test_a_node_that_has_lost_a_stream_says_that_it_goes_on_elsewhere() -> None:
+    with anyio.fail_after(5):
+        clock = FakeClock()
+        store = memory_store(clock)
+        async with node(store, clock) as slow:
+            started = await slow.start()
+            slow.made.clear()  # its end is another node's to tell
+            await _until(slow, "middle")
+            lease = slow.config.lease_seconds
+            clock._now += lease  # pyright: ignore[reportPrivateUsage] - it stood still, and no timer ran
+            successor = await store.acquire(started.stream_id, OWNER, b"", lease)
+            answers: list[bool] = []
+
+            async def cancel() -> None:
+                answers.append(await slow.engine.cancel(started.stream_id, OWNER))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(cancel)
+                await settle()
+                assert slow.history == ["asked", "closed"]
+                clock.advance(CANCEL_WAIT)
+            assert answers == [False]
+            end = Record(successor.next_seq, 0, (Cancelled("client"),))
+            await store.finish(successor, end)
+            assert (await read_all(started.subscription))[-1] == end

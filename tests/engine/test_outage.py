@@ -14,7 +14,7 @@ from headrace.engine.clock import FakeClock
 from headrace.engine.engine import CANCEL_WAIT
 from headrace.engine.log_writer import RETRY
 from headrace.engine.relay import LAST_TRIES
-from headrace.errors import Fenced, StoreUnavailable
+from headrace.errors import Fenced, StoreError, StoreUnavailable
 from headrace.events import Cancelled, Failed, Finished, Record, StreamStart, Terminal, TextDelta
 from tests.engine.rig import OPENING, OWNER, Rig, marker, node, relays, settle, words
 from tests.stores.outages import OutageStore
@@ -268,7 +268,37 @@ async def test_leases_are_renewed_together_and_an_outage_is_told_once(caplog: py
             await at.rig.engine.cancel(started.stream_id, OWNER)
 
 
+@pytest.mark.promise("P3")
+async def test_a_defect_in_writing_what_was_kept_ends_that_stream_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with scene() as at:
+        at.store.go()
+        await at.say("b")
+        at.store.next_append = ZeroDivisionError()
+        at.store.come_back()
+        await at.pass_time(RETRY)
+        text, terminal = await at.end()
+        assert text == "ab"
+        assert isinstance(terminal, Failed) and terminal.code == "internal_error"
+        assert at.rig.history == ["asked", "closed"]
+        assert "defect in writing what was kept" in caplog.text
+
+
 # Readers
+
+
+@pytest.mark.promise("P5")
+async def test_a_reader_of_what_the_store_has_lost_is_cut_off() -> None:
+    async with scene() as at:
+        at.rig.call.finish()
+        await settle()
+        reader = at.rig.engine._subscribe(at.id)
+        reader.go_on(len(await at.rig.records(at.id)), ended=False)  # a server had more, and is gone
+        with anyio.fail_after(5), pytest.raises(StoreError, match="lost the end"):
+            await reader.next()
+        assert not reader.ended
+        reader.close()
 
 
 @pytest.mark.promise("P2", "P4")

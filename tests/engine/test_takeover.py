@@ -114,6 +114,52 @@ async def test_more_than_one_look_takes_are_taken_at_once() -> None:
             assert await rig.store.abandoned(1) == []
 
 
+class Slow(MemoryStore):
+    """Every end of a stream takes a while."""
+
+    clock: FakeClock
+
+    async def finish(self, lease: Lease, record: Record) -> None:
+        self.clock.advance(0.1)
+        await super().finish(lease, record)
+
+
+async def test_the_time_that_many_streams_take_is_no_silence_of_the_store() -> None:
+    with anyio.fail_after(20):
+        clock = FakeClock()
+        store = Slow(now=clock.wall)
+        store.clock = clock
+        async with node(store, clock) as rig:
+            for number in range(150):
+                await leave_behind(store, stream_id=f"s{number}")
+            await passes(rig, LEASE + LOOK)
+            assert len(rig.witness.ends) == 150
+
+
+class Counting(MemoryStore):
+    """It says how often it was asked, and has had enough after a while."""
+
+    asked = 0
+
+    async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
+        self.asked += 1
+        if self.asked > 100:
+            raise StoreError("enough")
+        return await super().abandoned(limit)
+
+
+async def test_a_node_that_leaves_all_it_finds_to_others_does_not_look_without_end() -> None:
+    with anyio.fail_after(20):
+        clock = FakeClock()
+        store = Counting(now=clock.wall)
+        async with node(store, clock, on_producer_loss="continue") as rig:
+            for number in range(100):
+                await leave_behind(store, *BEGUN, stream_id=f"s{number}")
+            await rig.engine.drain(0)
+            await passes(rig, LEASE + LOOK)
+            assert store.asked < 50
+
+
 async def test_after_a_silence_of_the_store_producers_that_live_come_back_first() -> None:
     with anyio.fail_after(5):
         clock = FakeClock()

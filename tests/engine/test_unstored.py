@@ -116,18 +116,24 @@ async def test_one_that_somebody_deletes_leaves_nothing() -> None:
             assert not rig.engine._unstored  # pyright: ignore[reportPrivateUsage]
 
 
-async def test_a_store_that_fails_is_asked_again() -> None:
+@pytest.mark.parametrize("problem", [StoreError("Down."), ZeroDivisionError()])
+async def test_a_store_that_fails_is_asked_again_and_that_is_said_once(
+    problem: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     with anyio.fail_after(5):
         async with node() as rig:
+            await _ended(rig)
+            rig.provider.asked = 0  # the second is scripted as the first
             stream_id = await _ended(rig)
             delete = rig.store.delete
 
             async def fail(stream_id: str) -> None:
-                raise StoreError("Down.")
+                raise problem
 
             rig.store.delete = fail
-            await _later(rig, 31)
+            await _later(rig, 40)
             assert await _is_there(rig, stream_id)
+            assert caplog.text.count("2 streams were not to be stored, and could not be deleted") == 1
             rig.store.delete = delete
             await _later(rig, 1)
             assert not await _is_there(rig, stream_id)

@@ -269,7 +269,7 @@ class Engine:
 
     async def _adopt(self, job: Job, lease: Lease, source: Source) -> None:
         """See `successor.Adopt`."""
-        if self._tasks is None:
+        if self._tasks is None or self._draining:  # since it was asked whether it stops
             raise _stopping()
         slot = self._running.take(job.start.owner)
         measurement = Measurement(source, self._observer, self._clock.monotonic(), continued=True)
@@ -402,7 +402,11 @@ class Engine:
         if relay is not None and relay.owner == owner:  # also while the store is away: the upstream costs money
             relay.cancel(by)
             await wait_within(self._clock, CANCEL_WAIT, relay.ended.wait)
-            return relay.ended.is_set and relay.written
+            if not (relay.ended.is_set and relay.written):
+                return False
+            if not relay.given_up:
+                return True
+            # It had been lost before, unnoticed: whoever has it now asks an upstream of its own.
         info = await self.info(stream_id, owner)
         if info.state != "running":
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import anyio
 import msgspec
 
 from headrace.engine.clock import Clock, Timer
-from headrace.errors import HeadraceError, LogFull, StoreUnavailable
+from headrace.errors import HeadraceError, InternalError, LogFull, StoreUnavailable
 from headrace.events import Chunk, Event, Record
 from headrace.stores.base import Lease, StreamStore
 from headrace.stores.weight import weigh
+
+log = logging.getLogger("headrace.engine")
 
 RETRY = 0.25
 """Seconds between two tries of a store that is away: one that knows it refuses at once."""
@@ -180,6 +183,10 @@ class LogWriter:
             except HeadraceError as error:
                 self.stop()
                 self._failed(error)
+            except Exception:  # it would end every stream of this node
+                log.exception("stream %s: defect in writing what was kept", self._lease.id)
+                self.stop()
+                self._failed(InternalError("The server made a mistake; it is in its log."))
             else:
                 self.stop()
 

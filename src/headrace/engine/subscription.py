@@ -8,7 +8,7 @@ from types import TracebackType
 
 import anyio.lowlevel
 
-from headrace.errors import StoreUnavailable
+from headrace.errors import StoreError, StoreUnavailable
 from headrace.events import Record
 from headrace.stores.base import Follower, StreamStore
 
@@ -63,7 +63,9 @@ class Subscription:
         Raises:
             NotFound: the stream was deleted or has expired.
             StoreUnavailable: the store is away, for too long.
+            StoreError: the store has lost what was handed out, and more will not come.
         """
+        woken = False
         if self._behind:
             # Neither the store nor the server has to suspend: without this a long replay would hold up everybody else.
             await anyio.lowlevel.checkpoint()
@@ -72,10 +74,19 @@ class Subscription:
                 records = await self.available(limit)
                 if records:
                     return records
+                if woken:
+                    await self._check_there_is_more()
                 await self._store.wait(self.stream_id, self.after)
+                woken = True
             except StoreUnavailable:
                 await self._store.recovered(self.stream_id)
         return ()
+
+    async def _check_there_is_more(self) -> None:
+        """A server that takes over from another one may lack the log's end, and its producer may be gone too."""
+        info = await self._store.status(self.stream_id)
+        if info.state != "running" and info.next_seq <= self.after + 1:
+            raise StoreError(f"The store has lost the end of stream {self.stream_id}.")
 
     async def available(self, limit: int = BATCH) -> Sequence[Record]:
         """The records after the last ones that are in the log now; never waits."""

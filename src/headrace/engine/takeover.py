@@ -29,7 +29,7 @@ LOOK = 0.5
 to write many of them. One look is one command where there is nothing."""
 
 _TIMELY = 1.0
-"""Seconds that a look may be late, or take: after a longer silence of the store all leases may have run out."""
+"""Seconds that a look may be late, or an answer may take: after a longer silence all leases may have run out."""
 
 _MOST = 100
 """Streams that are taken in one look; more of them come with the next, at once."""
@@ -59,8 +59,8 @@ class Takeover:
         self._own = own
         self._trouble = False
         """Whether something went wrong the last time: that is logged once."""
-        self._steady_since = self._last_look = clock.monotonic()
-        """Since when every look was answered in time."""
+        self._steady_since = self._last_heard = clock.monotonic()
+        """Since when the store has answered in time."""
 
     async def run(self) -> None:
         """Never ends by itself, and never raises."""
@@ -72,28 +72,35 @@ class Takeover:
         """Take what there is; whether there may be more at once."""
         failures: list[Exception] = []
         found: list[StreamInfo] = []
+        taken: list[str] = []
         try:
             found = [info for info in await self._abandoned() if info.id not in self._own]
             random.shuffle(found)  # nodes that see the same ones meet at few of them
             limit = anyio.CapacityLimiter(_AT_ONCE)
             async with anyio.create_task_group() as tasks:
                 for info in found:
-                    tasks.start_soon(self._safely_take, info, limit, failures)
+                    tasks.start_soon(self._safely_take, info, limit, taken, failures)
         except Exception as error:  # noqa: BLE001 - it would end every stream of this node; `_note` tells
             failures.append(error)
         self._note(failures)
-        return len(found) == _MOST and not failures
+        # Where none was taken the same ones would be found again.
+        return len(found) == _MOST and bool(taken) and not failures
 
     async def _abandoned(self) -> Sequence[StreamInfo]:
         """None for a lease's time after the store was silent: producers that live come back first, and renew theirs."""
-        began, last = self._clock.monotonic(), self._last_look
+        began = self._clock.monotonic()
         try:
             found = await self._store.abandoned(_MOST)
         finally:
-            now = self._last_look = self._clock.monotonic()
-            if self._store.problem is not None or now - last > LOOK + _TIMELY:
-                self._steady_since = now
+            self._heard()
         return found if began - self._steady_since >= self._lease else ()
+
+    def _heard(self) -> None:
+        """The store has answered, or has been given up."""
+        now, last = self._clock.monotonic(), self._last_heard
+        self._last_heard = now
+        if self._store.problem is not None or now - last > LOOK + _TIMELY:
+            self._steady_since = now
 
     def _note(self, failures: Sequence[Exception]) -> None:
         """Say what went wrong, once for as long as something does."""
@@ -107,25 +114,32 @@ class Takeover:
                 log.warning("%s: %s", text, error)
         self._trouble = bool(failures)
 
-    async def _safely_take(self, info: StreamInfo, limit: anyio.CapacityLimiter, failures: list[Exception]) -> None:
+    async def _safely_take(
+        self, info: StreamInfo, limit: anyio.CapacityLimiter, taken: list[str], failures: list[Exception]
+    ) -> None:
         async with limit:
             try:
-                await self._take(info)
+                if await self._take(info):
+                    taken.append(info.id)
             except (LeaseHeld, Fenced, NotFound):
                 pass  # another node was faster, or its producer has come back
             except Exception as error:  # noqa: BLE001 - the others are taken all the same
                 failures.append(error)
+            else:
+                self._heard()  # many, or long ones, take longer than a look may be late
 
-    async def _take(self, info: StreamInfo) -> None:
+    async def _take(self, info: StreamInfo) -> bool:
+        """Whether it was taken, and not left to others."""
         if self._successor.retired and await self._is_for_others(info.id):
-            return
+            return False
         lease = await self._store.acquire(info.id, info.owner, b"", self._lease)
         if lease.next_seq == 0:  # not even record 0: nobody has heard of it
             await self._store.delete(info.id)
-            return
+            return True
         draft = await self._draft(info.id)
         if not await self._successor.goes_on(lease, draft):
             await self._end(info, lease, draft)
+        return True
 
     async def _draft(self, stream_id: str) -> Draft:
         try:

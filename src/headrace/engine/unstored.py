@@ -6,6 +6,7 @@ No timer is set per stream: one task of the engine looks at all of them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -38,6 +39,8 @@ class Unstored:
         self._readers = readers
         self._clock = clock
         self._stays: dict[str, _Stay] = {}
+        self._trouble = False
+        """Whether something went wrong the last time: that is logged once."""
 
     def __len__(self) -> int:
         """How many there are, running and ended."""
@@ -63,15 +66,33 @@ class Unstored:
     async def sweep(self) -> None:
         """Delete those whose time is over and whom nobody reads. Never raises."""
         now = self._clock.monotonic()
-        for stream_id, stay in tuple(self._stays.items()):
-            if stay.until is not None and stay.until <= now and not self._readers.of(stream_id):
-                await self._delete(stream_id, stay)
+        over = [
+            stream_id
+            for stream_id, stay in self._stays.items()
+            if stay.until is not None and stay.until <= now and not self._readers.of(stream_id)
+        ]
+        await self._delete_all(over)
 
     async def clear(self) -> None:
         """Delete all: the engine stops. Never raises."""
-        for stream_id, stay in tuple(self._stays.items()):
-            await self._delete(stream_id, stay)
+        await self._delete_all(tuple(self._stays))
         self._stays.clear()
+
+    async def _delete_all(self, stream_ids: Sequence[str]) -> None:
+        """Say what went wrong once for all, and once for as long as something does."""
+        problems: list[str] = []
+        for stream_id in stream_ids:
+            try:
+                await self._delete(stream_id, self._stays[stream_id])
+            except HeadraceError as error:  # the next sweep tries again
+                problems.append(str(error))
+            except Exception as error:  # it would end every stream of this node
+                problems.append(repr(error))
+                if not self._trouble:
+                    log.exception("defect in deleting stream %s", stream_id)
+        if problems and not self._trouble:
+            log.warning("%d streams were not to be stored, and could not be deleted: %s", len(problems), problems[0])
+        self._trouble = bool(problems)
 
     async def _delete(self, stream_id: str, stay: _Stay) -> None:
         try:
@@ -80,7 +101,4 @@ class Unstored:
             await self._store.delete(stream_id)
         except NotFound:  # somebody else was faster
             pass
-        except HeadraceError as error:  # the next sweep tries again
-            log.warning("stream %s: it was not to be stored, and could not be deleted: %s", stream_id, error)
-            return
         self._stays.pop(stream_id, None)

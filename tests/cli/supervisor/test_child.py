@@ -49,6 +49,17 @@ async def test_a_child_that_says_why_it_failed_is_believed(code: int, kind: type
         assert type(error) is kind
 
 
+@pytest.mark.parametrize("line", ["'failed to load a plugin'", "'x' * 200_000"])
+async def test_whatever_a_child_says_it_is_listened_to(line: str) -> None:
+    program = f"print({line}); print('ready', flush=True); import sys; sys.stdin.read()"
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(PATIENCE_S):
+            child = await Child.start(python(program), tasks)
+            child.send(signal.SIGTERM)
+            await child.over.wait()
+            assert child.status == "signal 15"
+
+
 async def test_a_child_that_dies_without_a_word_is_told_by_its_last_lines() -> None:
     async with anyio.create_task_group() as tasks:
         error = await failure_of(python("print('line 1'); print('line 2'); raise SystemExit(3)"), tasks)

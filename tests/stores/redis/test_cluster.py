@@ -10,10 +10,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from headrace.config.redis_url import parse_redis_url
 from headrace.engine.clock import FakeClock
 from headrace.errors import StoreError
 from headrace.stores.redis import RedisStore
-from headrace.stores.redis.servers import slot_of
+from headrace.stores.redis.refusals import silent
+from headrace.stores.redis.servers import Servers, slot_of
 from tests.stores.contract import EVERYTHING, TTL, end_of_stream, let_others_run, tokens
 from tests.stores.redis.rigs import make, running
 from tests.stores.redis.servers import VALKEY, Server, cluster
@@ -125,6 +127,29 @@ async def test_streams_on_other_servers_go_on_when_one_is_lost(tmp_path: Path) -
                         await store.append(lease, 0, tokens(0, 1))
                 owners = {store._servers.at(f"{{{lease.id}}}").writes.name for lease in leases}
                 assert len(owners) == 3
+
+
+async def test_a_look_at_a_server_whose_slot_has_moved_shows_who_has_it(
+    stores: tuple[RedisStore, RedisStore, FakeClock], shards: Sequence[Server]
+) -> None:
+    servers = stores[0]._servers
+    before, key = next(iter(servers._probes.items()))
+    move = Move(shards, slot_of(key))
+    move.begin()
+    move.end()
+    await servers.probe(before)
+    assert servers.at(key).writes.name == f"127.0.0.1:{move.target.port}"
+
+
+async def test_a_server_that_lost_its_slots_while_it_was_away_serves_when_it_has_some_again() -> None:
+    servers = Servers(parse_redis_url("redis://127.0.0.1:1/0"), "", lambda channel, message: None)
+    first, second = [b"127.0.0.1", 1], [b"127.0.0.1", 2]
+    servers._take([[0, 8191, first], [8192, 16383, second]])
+    lost = servers._slots[8192]  # pyright: ignore[reportOptionalSubscript]
+    lost.problem = silent("it")
+    servers._take([[0, 16383, first]])
+    servers._slots[8192] = lost  # pyright: ignore[reportOptionalSubscript] - as when another one says that it has it
+    assert lost.problem is None
 
 
 @pytest.mark.parametrize(

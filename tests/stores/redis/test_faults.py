@@ -13,7 +13,7 @@ import hiredis
 import pytest
 
 from headrace.config.redis_url import parse_redis_url
-from headrace.errors import ConfigError, HeadraceError, LogFull, NotFound, Overloaded, StoreError
+from headrace.errors import ConfigError, HeadraceError, LogFull, NotFound, Overloaded, StoreError, StoreUnavailable
 from headrace.events import Record, TextDelta
 from headrace.stores.redis import RedisStore
 from headrace.stores.redis.link import Link
@@ -51,6 +51,14 @@ async def proxied(anyio_backend: str, valkey: Server) -> AsyncIterator[tuple[Red
             store = make(proxy.url)
             async with running(store):
                 yield store, proxy
+
+
+async def test_a_server_that_takes_no_more_connections_is_away_for_a_moment(own: Server, store: RedisStore) -> None:
+    lease = await store.acquire("s", "ann", b"{}", TTL)
+    own.ask("CONFIG", "SET", "maxclients", 1)
+    store._servers.at("s").writes._connection.close()  # pyright: ignore[reportOptionalMemberAccess]
+    with pytest.raises(StoreUnavailable, match="maxclients"):
+        await store.append(lease, 0, tokens(0, 1))
 
 
 async def log_of(store: RedisStore) -> list[Record]:

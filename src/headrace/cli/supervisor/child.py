@@ -138,7 +138,7 @@ class Child:
         stream = BufferedByteReceiveStream(self._process.stdout)
         with contextlib.suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError):
             while True:
-                self._heard(await stream.receive_until(b"\n", _LONGEST_LINE))
+                self._heard(await _line(stream))
         self._silent.set()
 
     def _heard(self, line: bytes) -> None:
@@ -149,7 +149,8 @@ class Child:
                 self._ready.set()
         failure = _told(line, b"failed")
         if failure is not None:
-            self._failure = msgspec.json.decode(failure, type=str)
+            with contextlib.suppress(msgspec.DecodeError):  # a library's words, which happen to begin so
+                self._failure = msgspec.json.decode(failure, type=str)
         text = line.decode("utf-8", "replace").strip()
         self._lines.append(text)
         log.debug("%s: %s", self.name, text)
@@ -160,6 +161,14 @@ class Child:
             return kind(self._failure)
         said = "".join(f"\n  {line}" for line in self._lines)
         return HeadraceError(f"{self.name} ended with {self.status} before it was ready{said}")
+
+
+async def _line(stream: BufferedByteReceiveStream) -> bytes:
+    """The next line, or so much of it as may be one."""
+    try:
+        return await stream.receive_until(b"\n", _LONGEST_LINE)
+    except anyio.DelimiterNotFound:
+        return await stream.receive_exactly(_LONGEST_LINE)
 
 
 def _told(line: bytes, word: bytes) -> str | None:

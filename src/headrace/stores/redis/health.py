@@ -85,6 +85,8 @@ class Watch:
         else:
             self._is_well(server)
             return
+        if server not in self._servers.current:  # it has lost its slots meanwhile
+            return
         now = asyncio.get_running_loop().time()
         if server not in self._since:
             self._since[server] = now

@@ -18,6 +18,7 @@ from headrace.stores.redis.refusals import (
     closed,
     is_stale,
     refusal,
+    refusal_of_greeting,
     too_old,
     unreachable,
 )
@@ -173,7 +174,7 @@ class Link:
         try:
             said: Any = await connection.send(*hello, "SETNAME", "headrace")
             if isinstance(said, hiredis.ReplyError):
-                raise too_old(self.name, "below 6") if str(said).startswith("ERR") else refusal(said, self.name)
+                raise refusal_of_greeting(said, self.name)
             version = said[b"version"].decode()
             if int(version.partition(".")[0]) < OLDEST:
                 raise too_old(self.name, version)

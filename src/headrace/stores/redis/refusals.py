@@ -82,6 +82,14 @@ def refusal(error: hiredis.ReplyError, name: str) -> Exception:
     return StoreError(f"Redis at {name} refused a command ({word}).")
 
 
+def refusal_of_greeting(error: hiredis.ReplyError, name: str) -> Exception:
+    """The same for a reply to HELLO, which servers before version 6 do not know."""
+    if "max number of clients" in str(error):
+        text = f"Redis at {name} has as many connections as it may have (maxclients); try again in a moment."
+        return StoreUnavailable(text, retry_after=1)
+    return too_old(name, "below 6") if _word(error) == "ERR" else refusal(error, name)
+
+
 def refused(name: str) -> Misconfigured:
     """The server does not allow something."""
     return Misconfigured(f"Redis at {name} {_NOT_ALLOWED}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -113,14 +113,14 @@ class Servers:
 
     async def probe(self, server: Server) -> None:
         """See that a server answers, and takes writes. Raises `StoreError`."""
-        key = self._probes.get(server)
+        key, maps = self._probes.get(server), self.maps
         if key is None:
             return
         try:
             await server.writes.call("DEL", key)
             await server.reads.call("EXISTS", key)
-        except Moved:  # it serves
-            pass
+        except Moved:  # it serves, and so does another one, which has to be looked at as well
+            await self.map_again(maps)
 
     async def map_again(self, maps: int) -> None:
         """Ask a cluster's servers for the slots, unless somebody has since `maps`; nothing where none answers."""
@@ -134,7 +134,7 @@ class Servers:
             if maps != self.maps:
                 return
             problem: StoreError | None = None
-            for server in tuple(self._by_name.values()):
+            for server in self._likely():
                 try:
                     ranges: list[Any] = await server.writes.call("CLUSTER", "SLOTS")
                 except StoreError as error:
@@ -145,6 +145,10 @@ class Servers:
             if problem is not None:
                 raise problem
 
+    def _likely(self) -> Sequence[Server]:
+        """All that are known, those that serve first: to wait for one that is away takes seconds."""
+        return sorted(self._by_name.values(), key=lambda each: (each.problem is not None, each not in self._probes))
+
     def _take(self, ranges: list[Any]) -> None:
         slots = [self._seed] * SLOTS if self._slots is None else self._slots
         for first, last, primary, *_ in ranges:
@@ -152,6 +156,8 @@ class Servers:
             slots[first : last + 1] = [self._server(host, primary[1])] * (last + 1 - first)
         self._slots = slots
         self.maps += 1
+        for server in self._probes.keys() - set(slots):
+            server.problem = None  # nobody looks at it any more, and one day it may have slots again
         self._probes = dict[Server, str]()
         wanted = len(set(slots))
         for number in itertools.count():
