@@ -133,6 +133,8 @@ class Engine:
                     yield
                 finally:
                     self._tasks = None
+                    for relay in tuple(self._relays.values()):
+                        relay.shut_down()
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):

@@ -116,18 +116,20 @@ class LogWriter:
         await self._store.finish(self._lease, record)
         self.next_seq += 1
 
-    async def insist(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    async def insist(self, work: Callable[[], Awaitable[None]], seconds: Callable[[], float]) -> None:
         """Do `work` on the store, again and again while that is away, for `seconds` after the first time.
+
+        They are asked for each time.
 
         Raises:
             StoreUnavailable: it stays away.
         """
-        end = self._clock.monotonic() + seconds
+        began = self._clock.monotonic()
         while True:
             try:
                 return await work()
             except StoreUnavailable:
-                if self._clock.monotonic() + RETRY > end:
+                if self._clock.monotonic() + RETRY > began + seconds():
                     raise
             await self._clock.sleep(RETRY)
 

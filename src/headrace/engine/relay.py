@@ -46,9 +46,12 @@ log = logging.getLogger("headrace.relay")
 LINGER = 5.0
 """Seconds after the marker that a provider may take to hand its connection back."""
 
-LAST_TRIES = 5.0
-"""Seconds for which a stream that has not finished waits for a store that is away: its upstream is closed, and what is
-not written then is the end that another node writes for one whose lease has run out."""
+LAST_TRIES = 300.0
+"""Seconds for which the end of a stream waits for a store that is away, its upstream closed: nobody else knows why it
+ended. One that is not written then is ended by whoever finds it without a lease, as `producer_lost`."""
+
+STOPPING = 5.0
+"""The same on a server that stops."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -75,11 +78,11 @@ class Relay:
         "_deadlines",
         "_grace",
         "_linger",
-        "_outage",
         "_readers",
         "_reported",
         "_scope",
         "_stopped",
+        "_stopping",
         "_store",
         "_writer",
         "asking",
@@ -128,7 +131,7 @@ class Relay:
         self._store = store
         self._clock = clock
         self._writer = LogWriter(store, lease, clock, outage, self.fail)
-        self._outage = outage
+        self._stopping = False
         self._deadlines = Deadlines(job.settings, measurement)
         self._backpressure = _backpressure(job.settings, clock)
         self._answered = False
@@ -255,7 +258,7 @@ class Relay:
         """The marker ends the stream (P6); the provider may still hand its connection back."""
         self._reported = step.usage
         with anyio.CancelScope(shield=True):
-            await self._finish(Finished(step.finish), self._outage.seconds)
+            await self._finish(Finished(step.finish))
         self._linger = self._clock.call_later(LINGER, self._scope.cancel)
 
     async def _relieve(self, backpressure: Backpressure) -> None:
@@ -276,8 +279,8 @@ class Relay:
         try:
             if self.terminal is None:
                 with suppress(LogFull):  # the end fits in any case
-                    await self._writer.insist(self._writer.flush, LAST_TRIES)
-                await self._finish(terminal, LAST_TRIES)
+                    await self._writer.insist(self._writer.flush, self._patience)
+                await self._finish(terminal)
         except (Fenced, NotFound) as error:
             self.given_up = isinstance(error, Fenced)
             log.info("stream %s: taken over or deleted while it ran", self.id)
@@ -297,9 +300,9 @@ class Relay:
                 self.measurement.stopped(self._clock.monotonic())
             self.ended.set()
 
-    async def _finish(self, terminal: Terminal, seconds: float) -> None:
-        """Close the log; `seconds` is for how long a store that is away is waited for."""
-        await self._writer.insist(lambda: self._conclude(terminal), seconds)
+    async def _finish(self, terminal: Terminal) -> None:
+        """Close the log."""
+        await self._writer.insist(lambda: self._conclude(terminal), self._patience)
         self.terminal = terminal
         self.measurement.ended = self._clock.monotonic()
         self.slot.free()  # not only when the upstream has closed: whoever saw the end may ask again
@@ -326,8 +329,12 @@ class Relay:
         self._stop(failure(error))
 
     def shut_down(self) -> None:
-        """Stop pulling because the server stops."""
+        """Stop pulling because the server stops, and do not wait long for a store that is away."""
+        self._stopping = True
         self._stop(shutdown())
+
+    def _patience(self) -> float:
+        return STOPPING if self._stopping else LAST_TRIES
 
     def check_deadlines(self, now: float) -> None:
         """End a stream whose upstream takes too long (P20); `now` is monotonic."""

@@ -161,6 +161,23 @@ async def test_readers_are_let_go_when_it_takes_too_long_and_patient_ones_are_no
     assert await impatient.read("s", 0, EVERYTHING) == tokens(1, 2)
 
 
+async def test_a_password_that_is_changed_is_an_outage_that_says_what_to_do(own: Own) -> None:
+    own.server.ask("ACL", "SETUSER", "app", "on", ">right", "~*", "&*", "+@all")
+    store = make(own.server.url.replace("redis://", "redis://app:right@"))
+    with anyio.fail_after(15):
+        async with running(store):
+            lease = await store.acquire("s", "ann", b"{}", TTL)
+            own.server.ask("ACL", "SETUSER", "app", "resetpass", ">other")
+            own.server.ask("CLIENT", "KILL", "USER", "app")
+            await until(lambda: store.problem is not None)
+            with pytest.raises(StoreUnavailable, match="does not take this user and password") as caught:
+                await store.append(lease, 0, tokens(0, 1))
+            assert (caught.value.error_code, caught.value.may_retry) == ("store_misconfigured", False)
+            own.server.ask("ACL", "SETUSER", "app", ">right")
+            await until(lambda: store.problem is None)
+            await store.append(lease, 0, tokens(0, 1))
+
+
 @pytest.fixture
 async def pair(anyio_backend: str, tmp_path: Path) -> AsyncIterator[tuple[Server, Server, Proxy, RedisStore]]:
     """A primary and its replica, with an address that leads to the primary."""

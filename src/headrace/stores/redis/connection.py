@@ -22,6 +22,11 @@ _pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  #
 class Disconnected(Exception):
     """The connection is gone, and with it the replies that were awaited: their commands may have been carried out."""
 
+    def __init__(self, *, silent: bool = False) -> None:
+        """`silent`: the server said nothing for too long."""
+        super().__init__()
+        self.silent = silent
+
 
 class Connection(asyncio.Protocol):
     """What is asked in one turn of the event loop goes out in one write, and nobody waits for another's reply.
@@ -43,6 +48,7 @@ class Connection(asyncio.Protocol):
         # Each with the channel, if it is a subscription's: that is answered by a push, or by an error.
         self._awaited: deque[tuple[asyncio.Future[Reply], str]] = deque()
         self._progress = 0.0
+        self._silent = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -94,7 +100,7 @@ class Connection(asyncio.Protocol):
         while self._awaited:
             future, _ = self._awaited.popleft()
             if not future.done():
-                future.set_exception(Disconnected())
+                future.set_exception(Disconnected(silent=self._silent))
                 future.exception()  # who awaits it hears of it; nobody else has to
 
     def data_received(self, data: bytes) -> None:
@@ -133,6 +139,7 @@ class Connection(asyncio.Protocol):
 
     def _watch(self) -> None:
         if self._awaited and self._loop.time() - self._progress > self._patience:
+            self._silent = True
             self.close()
             return
         self._timer = self._loop.call_later(self._patience / 2, self._watch)

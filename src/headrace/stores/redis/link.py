@@ -19,6 +19,7 @@ from headrace.stores.redis.refusals import (
     is_stale,
     refusal,
     refusal_of_greeting,
+    silent,
     too_old,
     unreachable,
 )
@@ -59,8 +60,10 @@ class Link:
         for _ in range(2):
             try:
                 reply = await (await self.connected()).send(*command)
-            except Disconnected:  # perhaps it had been idle for too long: the next one is new
-                continue
+            except Disconnected as end:
+                if end.silent:  # and so it would be over another connection
+                    raise silent(self.name) from None
+                continue  # perhaps it had been idle for too long: the next one is new
             if type(reply) is hiredis.ReplyError:
                 raise self._refused(reply)
             return reply

@@ -13,8 +13,8 @@ OLDEST = 7
 """The first version with everything that is needed: sharded pub/sub, and scripts that may run when memory is full."""
 
 
-class Misconfigured(StoreError):
-    """Trying again does not help: somebody has to change the configuration, here or there."""
+class Misconfigured(StoreUnavailable):
+    """Somebody has to change the configuration, here or there: that ends it, and not to try again."""
 
     code = "store_misconfigured"
     retryable = False
