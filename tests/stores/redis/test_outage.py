@@ -154,7 +154,7 @@ async def test_readers_are_let_go_when_it_takes_too_long_and_patient_ones_are_no
     await until(lambda: follower.problem is not None)
     assert isinstance(follower.problem, StoreUnavailable) and follower.got == []
     own.signal(signal.SIGCONT)
-    await until(lambda: patient.problem is None)
+    await until(lambda: patient.problem is None and impatient.problem is None)
     await patient.append(lease, 1, tokens(1, 2))
     await until(lambda: bool(staying.got))
     assert staying.problem is None and staying.got == tokens(1, 2)
