@@ -46,6 +46,19 @@ class Scene:
             self.rig.clock.advance(RETRY)
             await settle()
 
+    @asynccontextmanager
+    async def stopping(self) -> AsyncIterator[list[bool]]:
+        """Somebody asks for the stream's end; the list gets what is answered, which the block's end waits for."""
+        ended: list[bool] = []
+
+        async def stop() -> None:
+            ended.append(await self.rig.engine.cancel(self.id, OWNER))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            await settle()
+            yield ended
+
     async def end(self) -> tuple[str, Terminal | None]:
         """The text in the log, and how it ended; every seq must be there once."""
         records: Sequence[Record] = await self.rig.records(self.id)
@@ -204,14 +217,7 @@ async def test_a_stop_closes_the_upstream_at_once_and_is_in_the_log_when_the_sto
     async with scene() as at:
         at.store.go()
         await at.say("b")
-        ended: list[bool] = []
-
-        async def stop() -> None:
-            ended.append(await at.rig.engine.cancel(at.id, OWNER))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stop)
-            await settle()
+        async with at.stopping() as ended:
             assert at.rig.history == ["asked", "closed"]
             assert ended == []
             at.store.come_back()
@@ -225,14 +231,7 @@ async def test_a_stop_that_the_store_does_not_confirm_says_so() -> None:
     async with scene() as at:
         at.store.go()
         await at.say("b")
-        ended: list[bool] = []
-
-        async def stop() -> None:
-            ended.append(await at.rig.engine.cancel(at.id, OWNER))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stop)
-            await settle()
+        async with at.stopping() as ended:
             await at.pass_time(CANCEL_WAIT + RETRY)
         assert ended == [False]
         at.store.come_back()

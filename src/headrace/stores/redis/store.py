@@ -163,7 +163,7 @@ class RedisStore:
             return scripts.APPEND.run(self._servers, keys, lease.epoch, first_seq, self._max_stream_bytes, *encoded)
 
         reply = await step()
-        if await self._made_up_for(reply, lease, first_seq):
+        if type(reply) is not int and await self._made_up_for(reply, lease, first_seq):
             reply = await step()
         feed = self._checked(reply, lease)
         feed.hold(lease.epoch, asked_at)
