@@ -47,8 +47,13 @@ NOT_COPIED = shutil.ignore_patterns(
 INSTALLED = (".venv", "tests/e2e/node/node_modules")  # used where they are
 TESTS_FAILED, NOTHING_COLLECTED = 1, 5  # exit codes of pytest
 # A pytest plugin that writes down which tests failed. A failing setup is no verdict: the defect broke a fixture.
+# No example is made smaller: that one failed is all that counts.
 WITNESS = """
 import os
+
+from hypothesis import Phase, settings
+
+settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], deadline=None)
 
 def pytest_runtest_logreport(report):
     if report.failed and report.when != "setup":
@@ -194,7 +199,7 @@ class Sandbox:
         command = [
             *(sys.executable, "-m", "pytest", "-q", "--tb=short", "--no-header"),
             *("-p", "mutant_witness", "-p", "no:cacheprovider", "-p", "no:cov"),
-            *("--hypothesis-seed=0", f"--timeout={TEST_TIMEOUT}", *selection),
+            *("--hypothesis-seed=0", "--hypothesis-profile=mutants", f"--timeout={TEST_TIMEOUT}", *selection),
         ]
         process = subprocess.Popen(
             command,

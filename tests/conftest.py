@@ -1,6 +1,11 @@
 """What every test shares: the event loop's backend and the selection by promise."""
 
 import pytest
+from hypothesis import settings
+
+# No test fails because the machine was busy.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

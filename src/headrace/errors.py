@@ -56,9 +56,13 @@ class HeadraceError(Exception):
         retryable: bool | None = None,
         param: str | None = None,
         retry_after: float | None = None,
+        detail: str | None = None,
     ) -> None:
-        """`retry_after` is in seconds, as the `Retry-After` header that goes with it."""
-        super().__init__(message)
+        """`retry_after` is in seconds, as the `Retry-After` header that goes with it.
+
+        `detail` is the message for the server's operator, where callers may not know as much: `str()` gives it.
+        """
+        super().__init__(detail or message)
         self.message = message
         self.error_code = code or self.code
         self.status = status or self.status_hint

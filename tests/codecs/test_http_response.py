@@ -134,7 +134,7 @@ def cut_up(parts, positions, joined=frozenset[int]()):
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(body=st.lists(chunks, max_size=8), trailer=trailers, positions=cuts, joined=joins)
 @example(body=[Chunk(b"a", "x", b""), Chunk(b"1\r\na\r\n", "x", b"")], trailer=b"", positions=[], joined=frozenset())
 @example(body=[Chunk(b"a", "x", b"")] * 3, trailer=b"", positions=[], joined=frozenset({2}))
@@ -148,7 +148,7 @@ def test_chunks_give_the_same_body_in_any_reads(body, trailer, positions, joined
 
 
 @pytest.mark.promise("P6")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(body=st.lists(chunks, max_size=5), positions=cuts, missing=st.integers(1, 5))
 def test_chunks_without_the_last_one_are_not_whole_in_any_reads(body, positions, missing):
     parts = [HEAD, *(chunk.wire for chunk in body), b"0\r\n\r\n"[:-missing]]
@@ -158,7 +158,7 @@ def test_chunks_without_the_last_one_are_not_whole_in_any_reads(body, positions,
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(body=st.lists(chunks, min_size=2, max_size=6), positions=cuts)
 def test_a_chunk_is_given_in_the_read_that_brings_its_end(body, positions):
     response = Response()

@@ -59,13 +59,13 @@ def cut(stream: bytes, positions: list[int]) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stream=streams, positions=cuts, limit=st.integers(1, 10) | st.just(1000))
 def test_any_bytes_give_the_same_outcome_in_any_reads(stream: bytes, positions: list[int], limit: int):
     assert outcome(cut(stream, positions), max_line_bytes=limit) == outcome([stream], max_line_bytes=limit)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     sent=st.lists(st.binary(min_size=1).map(lambda line: line.replace(b"\n", b"").replace(b"\r", b"") or b"x")),
     positions=st.lists(st.integers(0), max_size=10),

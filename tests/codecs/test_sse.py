@@ -150,7 +150,7 @@ def by_the_book(stream: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(stream=streams, positions=cuts)
 @example(stream=b"event: a\ndata: b\n\nid\ndata: c\n\n", positions=[])
 @example(stream=b"event: a\nid: 1\ndata: b\n\nevent: c\ndata: d\n\n", positions=[])
@@ -186,7 +186,7 @@ reads = st.lists(
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(pieces=reads)
 @example(pieces=[b"data: a\n\n", b"data: g\r", b"\n", b"data: a\n\n"])
 @example(pieces=[b"data: a\n\n", b": open", b"data: a\n\n", b"data: b\n\n"])
@@ -198,7 +198,7 @@ def test_reads_that_are_one_frame_give_what_the_specification_says(pieces: list[
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(pieces=reads, line=st.integers(1, 14), event=st.integers(1, 14))
 @example(pieces=[b":\n", b"data: longer\n\n"], line=14, event=5)
 @example(pieces=[b":\n", b"data: longer\n\n"], line=11, event=14)
@@ -209,7 +209,7 @@ def test_limits_hold_in_reads_that_are_one_frame(pieces: list[bytes], line: int,
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=reads, line=st.integers(1, 14), event=st.integers(1, 14))
 @example(pieces=[b"data: a\n\n: much longer"], line=10, event=10)
 def test_a_decoder_tells_whether_its_next_call_raises(pieces: list[bytes], line: int, event: int):
@@ -232,7 +232,7 @@ def test_a_decoder_tells_whether_its_next_call_raises(pieces: list[bytes], line:
 
 
 @pytest.mark.promise("P15")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(stream=streams, positions=cuts, line=st.integers(1, 12), event=st.integers(1, 12))
 def test_limits_hold_alike_in_any_reads(stream: bytes, positions: list[int], line: int, event: int):
     whole = outcome([stream], max_line_bytes=line, max_event_bytes=event)
@@ -246,7 +246,7 @@ frames = st.tuples(payloads, st.none() | printable, st.none() | ascii_ids, st.no
 
 
 @pytest.mark.promise("P14", "P15")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     sent=st.lists(st.tuples(frames, st.integers(0, 2)), max_size=12), positions=st.lists(st.integers(0), max_size=12)
 )

@@ -36,7 +36,7 @@ CANCELLED = Cancelled("client")
 
 @pytest.mark.promise("P4")
 @pytest.mark.parametrize(("dialect", "params"), VIEWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=streams())
 def test_a_fold_resumed_at_any_cut_gives_the_rest_of_an_uninterrupted_read(
     dialect: str, params: str, records: list[Record]
@@ -64,7 +64,7 @@ def test_a_fold_resumed_at_any_cut_gives_the_rest_of_an_uninterrupted_read(
 
 @pytest.mark.promise("P4")
 @pytest.mark.parametrize(("dialect", "params"), VIEWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=streams())
 def test_encoding_later_in_another_order_or_twice_gives_the_same_bytes(
     dialect: str, params: str, records: list[Record]
@@ -79,7 +79,7 @@ def test_encoding_later_in_another_order_or_twice_gives_the_same_bytes(
 
 @pytest.mark.promise("P4")
 @pytest.mark.parametrize(("dialect", "params"), VIEWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=streams(raw=False, with_logprobs=False))
 def test_records_that_went_through_a_store_give_the_same_frames(dialect: str, params: str, records: list[Record]):
     stored = [msgspec.json.decode(msgspec.json.encode(record), type=Record) for record in records]
@@ -130,7 +130,7 @@ def json_line(chunk: object) -> bytes:
 
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize(("dialect", "params"), VIEWS[:-1])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records=streams())
 def test_a_json_frame_is_one_line_of_valid_utf8_and_json(dialect: str, params: str, records: list[Record]):
     view = DIALECTS[dialect].view(params)

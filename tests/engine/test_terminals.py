@@ -328,6 +328,8 @@ class FailingStore(WaitingStore):
     async def extend(self, name: str, value: str, ttl: float) -> None:
         if self.failing == "extend":
             raise StoreError("gone")
+        if self.failing == "defect after the end":
+            raise ZeroDivisionError
         await super().extend(name, value, ttl)
 
     async def renew(self, lease: Lease, ttl: float) -> None:
@@ -336,7 +338,7 @@ class FailingStore(WaitingStore):
         await super().renew(lease, ttl)
 
 
-@pytest.mark.parametrize("failing", ["finish", "defect", "extend", "renew"])
+@pytest.mark.parametrize("failing", ["finish", "defect", "extend", "defect after the end", "renew"])
 async def test_a_store_that_fails_one_stream_leaves_the_engine_running(failing: str) -> None:
     with anyio.fail_after(5):
         clock = FakeClock()

@@ -59,7 +59,6 @@ def test_no_input_breaks_a_target(name: str):
         max_examples=EXAMPLES.get(name, 300),
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(changed | made)

@@ -188,7 +188,7 @@ async def test_a_server_that_sends_more_than_is_taken_has_to_wait():
     assert sum(map(len, got)) == 4 * 64 * 1024 + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     reads=st.lists(st.tuples(st.sampled_from([1, 2, 100, 16384, 16385, 50_000]), st.integers(0, 2)), max_size=12),
     waits=st.lists(st.booleans(), max_size=30),

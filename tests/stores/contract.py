@@ -936,7 +936,7 @@ async def follow(rig: Rig, stream_id: str, step: int, seen: list[Record]) -> Non
 
 
 @pytest.mark.promise("P3", "P28")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     operations=st.lists(appends | reads | waits, max_size=30),
     steps=st.lists(st.integers(1, 7), min_size=1, max_size=4),

@@ -108,7 +108,6 @@ async def test_what_json_does_not_give_back_is_kept_as_it_is(event: Event) -> No
 
 
 @pytest.mark.promise("P4", "P17")
-@settings(deadline=None)
 @given(logs_of(odd_values))
 async def test_every_record_comes_back_exactly_whatever_its_events_hold(records: list[Record]) -> None:
     archive = archived(records)
@@ -116,7 +115,6 @@ async def test_every_record_comes_back_exactly_whatever_its_events_hold(records:
 
 
 @pytest.mark.promise("P4", "P17")
-@settings(deadline=None)
 @given(st.lists(events(), min_size=1, max_size=12))
 def test_every_type_of_event_is_compressed_and_comes_back_exactly(some: list[Event]) -> None:
     records = [Record(seq, AT, (event,)) for seq, event in enumerate(some)]
@@ -128,7 +126,7 @@ def test_every_type_of_event_is_compressed_and_comes_back_exactly(some: list[Eve
 def test_the_events_of_the_strategy_are_all_that_there_are() -> None:
     seen: set[type[Event]] = set()
 
-    @settings(max_examples=500, deadline=None, database=None)
+    @settings(max_examples=500, database=None)
     @given(events())
     def look(event: Event) -> None:
         seen.add(type(event))
@@ -155,7 +153,6 @@ async def test_a_value_nested_deeper_than_the_stack_allows_comes_back() -> None:
 
 
 @pytest.mark.promise("P4")
-@settings(deadline=None)
 @given(st.integers(0, 3 * BLOCK_RECORDS + 5), st.integers(0, 900), st.integers(0, 900))
 async def test_a_read_from_any_position_is_a_slice_of_the_log(size: int, start: int, limit: int) -> None:
     records = log(size)
@@ -210,7 +207,6 @@ sizes = st.lists(st.sampled_from([1, 5, 300, 5000, 60_000, BLOCK_BYTES, 200_000]
 
 
 @pytest.mark.promise("P23")
-@settings(deadline=None)
 @given(sizes)
 async def test_a_block_is_small_or_a_single_record(lengths: list[int]) -> None:
     records = [token(seq, "x" * length) for seq, length in enumerate(lengths)]

@@ -420,7 +420,7 @@ class Play:
 
 
 @pytest.mark.promise("P4", "P23")
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     records=streams(),
     views=st.lists(st.sampled_from(sorted(VIEWS)), min_size=READERS, max_size=READERS),

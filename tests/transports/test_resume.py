@@ -179,7 +179,7 @@ def expected(client: Client, records: Sequence[Record]) -> object:
     ]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(records=streams(), view=st.sampled_from(VIEWS), plan=plans, how=st.sampled_from(["live", "ended", "packed"]))
 async def test_frames_of_cut_connections_join_to_one_uninterrupted_read(
     records: list[Record], view: tuple[str, str, str], plan: Plan, how: str
@@ -217,7 +217,7 @@ async def test_frames_of_cut_connections_join_to_one_uninterrupted_read(
         assert len(log.heartbeats) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=streams())
 async def test_a_reader_may_be_cut_at_every_byte(records: list[Record]) -> None:
     """Every cut of one body, for the frame in whose middle it falls."""

@@ -211,7 +211,7 @@ class Claims:
         await self._store.release(_was_there(stream_id), stream_id)
 
     async def settle(self, key: IdempotencyKey, stream_id: str, keep: float | None) -> None:
-        """The stream has ended: its key is held for `keep` seconds more, or free where that is None."""
+        """The stream has ended: its key is held for `keep` seconds more, or free where that is None. Never raises."""
         try:
             if keep is None:
                 await self.release(key, stream_id)
@@ -219,6 +219,8 @@ class Claims:
                 await self._store.extend(key.name, key.claim(stream_id), keep)
         except HeadraceError as error:
             log.warning("stream %s: its idempotency key keeps its first lifetime: %s", stream_id, error)
+        except Exception:  # it would end every stream of this node
+            log.exception("stream %s: defect in settling its idempotency key", stream_id)
 
 
 def _was_there(stream_id: str) -> str:

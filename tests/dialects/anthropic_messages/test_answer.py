@@ -88,7 +88,7 @@ def test_the_answer_is_what_anthropics_client_makes_of_the_stream(name: str):
 
 
 @pytest.mark.promise("P18")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams(foreign=False, raw=False))
 def test_answers_of_other_shapes_are_what_anthropics_client_makes_of_the_stream(records: list[Record]):
     if not isinstance(records[-1].terminal, Finished):

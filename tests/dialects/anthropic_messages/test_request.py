@@ -330,7 +330,7 @@ def test_a_key_in_the_body_is_refused_before_it_is_stored():
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(body=st.binary(max_size=40) | json_values.map(msgspec.json.encode))
 def test_random_bodies_are_bad_requests(body: bytes):
     with pytest.raises(BadRequest):
@@ -338,7 +338,7 @@ def test_random_bodies_are_bad_requests(body: bytes):
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     name=st.sampled_from(["system", "tools", "tool_choice", "thinking", "output_config", "metadata", "stop_sequences"]),
     value=json_values,

@@ -89,14 +89,14 @@ def test_a_servers_events_arrive_one_by_one_as_they_were_sent(name: str):
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(answers)
 def test_random_events_arrive_one_by_one_as_they_were_sent(frames: list[Frame]):
     assert through(frames) == public(frames)
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(answers)
 def test_what_a_reader_gets_is_decoded_to_the_same_events(frames: list[Frame]):
     """A Headrace behind a Headrace sees what the first one saw."""

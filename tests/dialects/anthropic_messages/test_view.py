@@ -203,7 +203,7 @@ def _raw(data: bytes) -> Any:
 
 
 @pytest.mark.promise("P4", "P18")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams())
 def test_a_client_adds_up_what_the_log_says_of_choice_0(records: list[Record]):
     client = Client().read(read(records))
@@ -228,7 +228,7 @@ def test_a_client_adds_up_what_the_log_says_of_choice_0(records: list[Record]):
     assert got == said
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams(raw=False, foreign=False))
 def test_what_the_shape_can_say_is_read_back_from_its_frames(records: list[Record]):
     """decode(encode(events)) == events, but for what ends inside of one frame."""

@@ -45,7 +45,7 @@ def test_a_request_of_the_same_shape_goes_on_as_it_came():
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(unknown=st.dictionaries(texts.map(lambda name: "x" + name), json_values, max_size=3))
 def test_fields_that_nobody_knows_survive(unknown: dict[str, Any]):
     body = {"model": "public", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], **unknown}

@@ -35,7 +35,7 @@ def whole(chunks: list[Any]) -> dict[str, Any]:
     return json.loads(OPENAI_CHAT.answer(accumulated(records_of(chunks))))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(raw=False))
 def test_the_answer_is_what_a_client_adds_up_from_the_stream(records: list[Record]):
     heard = Client().read(frames(records))
@@ -81,7 +81,7 @@ def unknown_of(sent: list[Frame]) -> tuple[Any, dict[int, Any], dict[int, Any]]:
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(chat_chunks())
 def test_unknown_fields_reach_the_answer(sent: list[Frame]):
     answer = answer_of(sent)
@@ -239,7 +239,7 @@ def test_an_answer_that_came_whole_leaves_whole():
 
 
 @pytest.mark.promise("P12")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(raw=False))
 def test_our_own_answer_read_as_an_upstreams_is_the_same_answer(records: list[Record]):
     body = OPENAI_CHAT.answer(accumulated(records))
@@ -308,7 +308,7 @@ def test_an_error_body_is_that_error():
         chunks_of(b'{"error":{"message":"too long","code":"context_length_exceeded"}}', ChatDecoder("server", "model"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(json_values, st.sampled_from(["choices", "usage", "model"]), json_values)
 def test_random_bodies_raise_nothing_but_our_errors(value: Any, name: str, part: Any):
     for body in (value, COMPLETION | {name: part}, {**COMPLETION, "choices": [{"message": part}]}):

@@ -285,7 +285,7 @@ def test_random_bytes_raise_nothing_but_our_errors(data: list[bytes]):
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(json_values.map(msgspec.json.encode), max_size=3))
 def test_random_json_raises_nothing_but_our_errors(data: list[bytes]):
     survives(data)
@@ -306,7 +306,7 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_a_changed_value_anywhere_in_a_real_frame_raises_nothing_but_our_errors(data: st.DataObject):
     sent = list(VENDORS[data.draw(st.sampled_from(sorted(VENDORS)))])
@@ -317,7 +317,7 @@ def test_a_changed_value_anywhere_in_a_real_frame_raises_nothing_but_our_errors(
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(sent=chat_chunks(), data=st.data())
 def test_damaged_bytes_of_a_frame_raise_nothing_but_our_errors(sent: list[dict[str, Any]], data: st.DataObject):
     encoded = list(map(msgspec.json.encode, sent))

@@ -125,7 +125,7 @@ def usual(text: bytes, id: bytes = b'"up-1"', shape: bytes = USUAL) -> bytes:
 TEXT_FIRST = b'{"choices":[{"index":0,"delta":{"content":TEXT}}],"id":ID}'
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(sent=st.lists(frames, max_size=14))
 @example(sent=[usual(text) for text in (b'"a"', b'"b"', *ODD)])
 @example(sent=[usual(b'"a"'), usual(b'"b"'), frame(SHAPES[12], b'"c"', b'"up-1"'), usual(b'"d"')])

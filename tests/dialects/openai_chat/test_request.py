@@ -231,7 +231,7 @@ def test_malformed_json_is_a_bad_request(dialect: Any, body: bytes):
 
 @pytest.mark.promise("P25")
 @pytest.mark.parametrize("dialect", [OPENAI_CHAT, NATIVE], ids=["chat", "native"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(body=st.binary(max_size=40) | json_values.map(msgspec.json.encode))
 def test_random_bodies_are_bad_requests(dialect: Any, body: bytes):
     with pytest.raises(BadRequest):
@@ -239,7 +239,7 @@ def test_random_bodies_are_bad_requests(dialect: Any, body: bytes):
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(name=st.sampled_from(sorted(FULL)), value=json_values, part=json_values)
 def test_random_values_are_requests_or_bad_requests(name: str, value: Any, part: Any):
     bodies = [
@@ -275,7 +275,7 @@ def test_what_headrace_does_not_read_is_sent_on_byte_for_byte():
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(texts.map(lambda text: "x_" + text), json_values, max_size=3))
 def test_unknown_fields_survive(unknown: dict[str, Any]):
     request = parse(**unknown)
@@ -331,7 +331,7 @@ native_bodies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(native_bodies)
 def test_a_native_request_asks_the_same_of_a_chat_upstream(body: dict[str, Any]):
     native = NATIVE.parse(msgspec.json.encode(body))

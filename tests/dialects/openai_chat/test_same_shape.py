@@ -64,14 +64,14 @@ def test_only_frames_with_more_than_the_events_say_keep_a_raw_copy(vendor: str):
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(chat_chunks())
 def test_random_chunks_arrive_one_by_one_as_they_were_sent(sent: list[Frame]):
     same(sent, through(sent))
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(chat_chunks())
 def test_what_a_reader_gets_is_decoded_to_the_same_events(sent: list[Frame]):
     """A Headrace behind a Headrace sees what the first one saw."""

@@ -179,7 +179,7 @@ def test_choices_count_their_calls_apart():
 
 
 @pytest.mark.promise("P18")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     pieces=st.lists(st.tuples(st.integers(0, 3), st.text(min_size=1, max_size=4)), max_size=20),
     numbering=st.sampled_from(["right", "missing", "zero", "shifted"]),

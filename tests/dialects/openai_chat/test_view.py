@@ -78,7 +78,7 @@ def without_empty(choices: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any
 
 
 @pytest.mark.promise("P4")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(raw=False))
 def test_a_client_adds_up_what_the_events_say(records: list[Record]):
     heard = Client().read(frames(records))
@@ -96,7 +96,7 @@ def test_a_client_adds_up_what_the_events_say(records: list[Record]):
 
 
 @pytest.mark.promise("P4")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(raw=False))
 def test_decoding_what_was_encoded_gives_the_same_answer_and_then_the_same_events(records: list[Record]):
     terminal = records[-1].terminal
@@ -112,7 +112,7 @@ def test_decoding_what_was_encoded_gives_the_same_answer_and_then_the_same_event
 
 
 @pytest.mark.promise("P27")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams(raw=False))
 def test_usage_is_said_once_at_the_end_and_only_to_who_asked(records: list[Record]):
     usages = [event for record in records for event in record.events if isinstance(event, Usage)]

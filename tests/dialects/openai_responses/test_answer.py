@@ -112,7 +112,7 @@ def test_usage_and_the_request_are_in_it():
     assert value["usage"]["source"] == "estimated"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records=streams())
 def test_the_answer_is_what_the_last_frame_says(records: list[Record]):
     if not isinstance(records[-1].terminal, Finished):

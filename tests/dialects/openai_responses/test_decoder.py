@@ -200,7 +200,7 @@ def test_what_is_no_frame_is_a_protocol_error(data: bytes):
         ResponsesDecoder("server", "model").feed(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_any_change_of_a_frame_is_understood_or_an_error_and_never_a_crash(data: st.DataObject):
     sent = [msgspec.json.decode(frame) for frame in fixture(data.draw(st.sampled_from(WHOLE)))]

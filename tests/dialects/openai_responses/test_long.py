@@ -56,7 +56,7 @@ bodies = st.fixed_dictionaries(
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(body=bodies, longest=thresholds, run=st.integers(1, 60), cuts=splits)
 def test_the_request_is_the_same(body: Any, longest: int, run: int, cuts: list[int]) -> None:
     data = json.dumps(body).encode()
@@ -68,7 +68,7 @@ def test_the_request_is_the_same(body: Any, longest: int, run: int, cuts: list[i
 
 
 @pytest.mark.promise("P12", "P17")
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(body=bodies, longest=thresholds, run=st.integers(1, 60), stream=st.booleans())
 def test_the_upstream_is_asked_the_same(body: Any, longest: int, run: int, stream: bool) -> None:
     data = json.dumps(body).encode()
@@ -77,7 +77,7 @@ def test_the_upstream_is_asked_the_same(body: Any, longest: int, run: int, strea
     assert json.loads(sent) == json.loads(write_request(OPENAI_RESPONSES.parse(data), "up", stream=stream))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(body=natives, longest=thresholds, run=st.integers(1, 60))
 def test_a_long_request_of_another_shape_asks_the_same(body: Any, longest: int, run: int) -> None:
     for message in body["messages"]:

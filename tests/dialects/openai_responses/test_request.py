@@ -177,7 +177,7 @@ def test_input_may_be_missing_where_something_else_says_what_is_asked():
 
 
 @pytest.mark.promise("P25")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(name=st.sampled_from(sorted(FULL)), value=json_values, part=json_values)
 def test_random_values_are_requests_or_bad_requests(name: str, value: Any, part: Any):
     for body in (
@@ -239,7 +239,7 @@ def test_what_headrace_does_not_read_is_sent_on_byte_for_byte():
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(texts.map(lambda text: "x_" + text), json_values, max_size=3))
 def test_unknown_fields_survive(unknown: dict[str, Any]):
     sent = json.loads(write_request(parse(**unknown), "up", stream=True))

@@ -75,7 +75,7 @@ def test_what_a_reader_gets_is_decoded_to_the_same_events(name: str):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_every_split_of_the_bytes_gives_the_same_events(name: str, data: st.DataObject):
     whole = (FIXTURES / f"{name}.sse").read_bytes()
@@ -107,7 +107,7 @@ unknown = st.fixed_dictionaries({"type": st.just("response.new.thing"), "x": jso
 
 
 @pytest.mark.promise("P17")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.builds(lambda text, more: delta(text, **({"x": more} if more else {})), texts, json_values) | unknown,

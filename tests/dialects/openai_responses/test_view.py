@@ -232,7 +232,7 @@ def test_the_answer_repeats_what_was_asked_over_what_clients_require():
 
 
 @pytest.mark.promise("P4", "P17")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records=streams())
 def test_the_official_client_reads_every_answer(records: list[Record]):
     """Whatever ends well is whole for it, and says what the log says."""
@@ -251,7 +251,7 @@ def test_the_official_client_reads_every_answer(records: list[Record]):
 
 
 @pytest.mark.promise("P4", "P17")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records=streams(foreign=False, raw=False))
 def test_what_another_headrace_reads_of_a_foreign_answer_is_the_same_answer(records: list[Record]):
     """`decode(encode(events)) == events`, as far as the shape has words: choice 0, and no vendor's names."""

@@ -134,7 +134,7 @@ async def sides(anyio_backend: str, valkey: Server) -> AsyncIterator[tuple[Rig, 
 
 
 @pytest.mark.promise("P3", "P10", "P28", "P32")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(steps=st.lists(st.tuples(NODES, STEPS), max_size=40))
 @pytest.mark.anyio
 async def test_any_history_of_two_nodes_is_that_of_the_store_in_memory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,8 @@ from headrace.stores.redis.refusals import (
     too_old,
     unreachable,
 )
+
+log = logging.getLogger("headrace.stores")
 
 PATIENCE = 5.0
 """Seconds for a connection, and for a reply: longer than a failover's silence must not look like one."""
@@ -84,7 +87,10 @@ class Link:
     def _refused(self, reply: hiredis.ReplyError) -> Exception:
         if is_stale(reply) and self._connection is not None:
             self._connection.close()
-        return refusal(reply, self.name)
+        error = refusal(reply, self.name)
+        if type(error) is StoreError:  # nobody looks out for these, and its caller is not told
+            log.error("%s", error)
+        return error
 
     def listen(self, channel: str) -> None:
         """Be told what is said on a channel from now on, also over a new connection; `connected` begins it."""

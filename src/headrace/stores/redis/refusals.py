@@ -1,6 +1,7 @@
 """What a server says when it does not do what it was asked, in words that tell what to do.
 
-Of the server's own words only the first is used, its code: the rest may repeat what it was sent (P36).
+Of the server's own words only the first is used, its code: the rest may repeat what it was sent (P36). Which server it
+is and what is to be done there stands in the detail of an error, for the operator: callers are told only what it means.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ class Misconfigured(StoreUnavailable):
 
     code = "store_misconfigured"
     retryable = False
+
+    def __init__(self, detail: str) -> None:
+        """`detail` says what is to be changed."""
+        super().__init__("The store of the streams cannot be used; the server's log says why.", detail=detail)
 
 
 class UnknownScript(StoreError):
@@ -39,6 +44,7 @@ class Moved(Exception):
         self.port = int(port)
 
 
+_REFUSED = "The store of the streams did not do what it was asked; the server's log says why."
 _SAYS = {
     "LOADING": "still loads its data",
     "READONLY": "is a replica and takes no writes: a failover is going on, or redis_url names a replica",
@@ -72,21 +78,21 @@ def refusal(error: hiredis.ReplyError, name: str) -> Exception:
     if word in ("MOVED", "ASK"):
         return Moved(str(error))
     if word == "NOSCRIPT":
-        return UnknownScript(f"Redis at {name} has lost a script.")
+        return UnknownScript(_REFUSED, detail=f"Redis at {name} has lost a script.")
     if word == "OOM":
-        return LogFull(f"Redis at {name} is full (maxmemory): give it more, or shorten retention_seconds.")
+        detail = f"Redis at {name} is full (maxmemory): give it more, or shorten retention_seconds."
+        return LogFull("The store of the streams is full.", detail=detail)
     if word in _DENIALS:
         return Misconfigured(f"Redis at {name} {_DENIALS[word]}.")
     if word in _SAYS:
-        return StoreUnavailable(f"Redis at {name} {_SAYS[word]}; try again in a moment.", retry_after=1)
-    return StoreError(f"Redis at {name} refused a command ({word}).")
+        return unavailable(f"Redis at {name} {_SAYS[word]}; try again in a moment.")
+    return StoreError(_REFUSED, detail=f"Redis at {name} refused a command ({word}).")
 
 
 def refusal_of_greeting(error: hiredis.ReplyError, name: str) -> Exception:
     """The same for a reply to HELLO, which servers before version 6 do not know."""
     if "max number of clients" in str(error):
-        text = f"Redis at {name} has as many connections as it may have (maxclients); try again in a moment."
-        return StoreUnavailable(text, retry_after=1)
+        return unavailable(f"Redis at {name} has as many connections as it may have (maxclients).")
     return too_old(name, "below 6") if _word(error) == "ERR" else refusal(error, name)
 
 
@@ -102,19 +108,23 @@ def too_old(name: str, version: str) -> Misconfigured:
 
 def unreachable(name: str, why: str) -> StoreUnavailable:
     """There is no connection, or it broke."""
-    text = f"Redis at {name} cannot be reached ({why}); check that it runs and redis_url."
-    return StoreUnavailable(text, retry_after=1)
+    return unavailable(f"Redis at {name} cannot be reached ({why}); check that it runs and redis_url.")
 
 
 def silent(name: str) -> StoreUnavailable:
     """There is a connection, and no answer in time."""
-    text = f"Redis at {name} does not answer in time; check that it runs and is not busy."
-    return StoreUnavailable(text, retry_after=1)
+    return unavailable(f"Redis at {name} does not answer in time; check that it runs and is not busy.")
+
+
+def unavailable(detail: str) -> StoreUnavailable:
+    """It does not serve now; `detail` says which and why."""
+    text = "The store of the streams cannot be reached; try again in a moment."
+    return StoreUnavailable(text, retry_after=1, detail=detail)
 
 
 def closed(name: str) -> StoreError:
     """This node has let go of the server."""
-    return StoreError(f"Redis at {name} is not asked any more: the store is closed.")
+    return StoreError(_REFUSED, detail=f"Redis at {name} is not asked any more: the store is closed.")
 
 
 def _word(error: hiredis.ReplyError) -> str:

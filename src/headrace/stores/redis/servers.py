@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import copy
 import itertools
+import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,7 +17,7 @@ from headrace.config.redis_url import RedisAddress
 from headrace.errors import StoreError, StoreUnavailable
 from headrace.stores.redis.connection import Argument, Reply
 from headrace.stores.redis.link import Link
-from headrace.stores.redis.refusals import Moved, unreachable
+from headrace.stores.redis.refusals import Moved, unavailable, unreachable
 
 SLOTS = 16384
 _KEY_OF_NO_STREAM = "{}probe:{}"
@@ -39,7 +41,7 @@ class Server:
         problem = self.problem
         if problem is None:
             return unreachable(self.writes.name, "it has just come back")
-        return type(problem)(problem.message, retryable=problem.may_retry, retry_after=problem.retry_after)
+        return copy.copy(problem)
 
     def close(self) -> None:
         """Both, for good."""
@@ -104,7 +106,7 @@ class Servers:
                     raise
                 server = self.at(key)
                 call = link_of(server).call
-        raise StoreUnavailable("The Redis cluster sends every command on to another server; try again.", retry_after=1)
+        raise unavailable("The Redis cluster sends every command on to another server.")
 
     @property
     def current(self) -> Collection[Server]:
@@ -121,6 +123,20 @@ class Servers:
             await server.reads.call("EXISTS", key)
         except Moved:  # it serves, and so does another one, which has to be looked at as well
             await self.map_again(maps)
+
+    async def evicting(self) -> list[str]:
+        """Which servers throw keys away when memory is full, and how: a server's name and its `maxmemory-policy`.
+
+        Those that do not let this user ask are left out.
+        """
+        found: list[str] = []
+        for server in self.current:
+            with suppress(StoreError):
+                said: Any = await server.reads.call("INFO", "memory")
+                limit, policy = (re.search(name + rb":([\w-]+)", said) for name in (b"maxmemory", b"maxmemory_policy"))
+                if limit and policy and limit[1] != b"0" and policy[1] != b"noeviction":
+                    found.append(f"{server.reads.name} ({policy[1].decode()})")
+        return found
 
     async def map_again(self, maps: int) -> None:
         """Ask a cluster's servers for the slots, unless somebody has since `maps`; nothing where none answers."""

@@ -93,8 +93,10 @@ class RedisStore:
             await self._feeds.start()
             await self.release("start", "")  # of nobody: whether scripts may run
         except StoreError as error:
-            raise ConfigError(f"redis_url: {error.message}") from None
+            raise ConfigError(f"redis_url: {error}") from None
         log.info("streams are kept in Redis at %s", self.name)
+        for evicting in await self._servers.evicting():
+            log.warning("Redis at %s throws parts of streams away when it is full: set noeviction", evicting)
 
     async def run(self) -> None:
         """Follow what other nodes do; never ends by itself."""
