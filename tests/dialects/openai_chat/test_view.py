@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from headrace.dialects import OPENAI_CHAT
 from headrace.events import (
@@ -95,6 +95,14 @@ def test_a_client_adds_up_what_the_events_say(records: list[Record]):
     )
 
 
+def thinks_twice(frame: bytes) -> bool:
+    """Whether one delta has the same under both names of reasoning: that is read as one, since vLLM says it so."""
+    if frame == b"[DONE]":
+        return False
+    deltas = [choice["delta"] for choice in json.loads(frame)["choices"]]
+    return any(delta.get("reasoning") and delta["reasoning"] == delta.get("reasoning_content") for delta in deltas)
+
+
 @pytest.mark.promise("P4")
 @settings(max_examples=150)
 @given(streams(raw=False))
@@ -102,6 +110,7 @@ def test_decoding_what_was_encoded_gives_the_same_answer_and_then_the_same_event
     terminal = records[-1].terminal
     assert terminal is not None
     data = [frame for frame in frames(records) if not frame.startswith(b'{"error"')]
+    assume(not any(map(thinks_twice, data)))
     first = decoded(data)
     assert without_empty(told(records_of(first))) == without_empty(told(records))
     again = frames(records_of(first, terminal=terminal))
