@@ -10,14 +10,16 @@ from typing import Any
 import anyio
 import pytest
 
+from headrace.bodies import Body
 from headrace.engine.clock import FakeClock
 from headrace.engine.engine import CANCEL_WAIT
 from headrace.engine.log_writer import RETRY
 from headrace.engine.relay import LAST_TRIES, STOPPING
 from headrace.errors import Fenced, StoreError, StoreUnavailable
 from headrace.events import Cancelled, Failed, Finished, Record, StreamStart, Terminal, TextDelta
-from tests.engine.rig import OPENING, OWNER, Rig, marker, node, relays, settle, words
-from tests.stores.outages import OutageStore
+from headrace.stores.base import Lease
+from tests.engine.rig import OPENING, OWNER, Rig, marker, node, read_all, relays, settle, terminals, words
+from tests.stores.outages import OutageStore, away
 
 pytestmark = pytest.mark.anyio
 
@@ -251,6 +253,36 @@ async def test_a_new_stream_is_refused_before_anybody_is_asked() -> None:
         at.store.come_back()
         assert at.rig.engine.refusal is None
         assert at.rig.provider.asked == 1
+
+
+class HalfAway(OutageStore):
+    """Part of it is away: that of the ids which do not begin with `here`."""
+
+    here = "0123456789abcdef"
+
+    def serves(self, stream_id: str) -> bool:
+        return stream_id[0] in self.here
+
+    async def acquire(self, stream_id: str, owner: str, request: Body, ttl: float) -> Lease:
+        if not self.serves(stream_id):
+            raise away()
+        return await super().acquire(stream_id, owner, request, ttl)
+
+
+async def test_while_part_of_the_store_is_away_new_streams_are_kept_in_the_rest() -> None:
+    clock = FakeClock()
+    store = HalfAway(now=clock.wall)
+    async with node(store, clock) as rig:
+        store.here = "01234567"
+        started = [await rig.start() for _ in range(10)]
+        ids = [each.stream_id for each in started]
+        assert all(map(store.serves, ids))
+        store.here = ""
+        with pytest.raises(StoreUnavailable):
+            await rig.start()
+        for number, each in enumerate(started):
+            rig.provider.call(number).finish()
+            assert terminals(await read_all(each.subscription)) == [Finished("stop")]
 
 
 async def test_a_stream_that_was_taken_over_meanwhile_ends_here() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -54,6 +55,9 @@ under the 30 s after which Kubernetes kills (P11)."""
 
 LISTEN_AGAIN = 1.0
 """Seconds until cancel requests are listened for again after the store failed."""
+
+_IDS = 20
+"""Ids that are tried: with half of a store away, one of a million streams finds none."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -192,13 +196,18 @@ class Engine:
         if refusal is not None:
             raise refusal
         while True:
-            stream_id = secrets.token_hex(16)
+            stream_id = self._new_id()
             if order.key is None:
                 return await self._start(stream_id, order)
             try:
                 return await self._start_once(stream_id, order, order.key)
             except KeyTaken:
                 continue
+
+    def _new_id(self) -> str:
+        """One that nobody has. If part of the store is away, one that is kept in another, where that is found soon."""
+        ids = (secrets.token_hex(16) for _ in itertools.count())
+        return next(filter(self._store.serves, itertools.islice(ids, _IDS)), None) or next(ids)
 
     async def _start_once(self, stream_id: str, order: Order, key: IdempotencyKey) -> Started:
         """Make the stream of a key, or join it."""

@@ -64,7 +64,11 @@ class StreamStore(Protocol):
 
     @property
     def problem(self) -> StoreError | None:
-        """What keeps the store from doing anything now, as far as is known; a new error each time. None if nothing."""
+        """What keeps all of the store from working now, as far as is known; a new error each time. None if nothing."""
+        ...
+
+    def serves(self, stream_id: str) -> bool:
+        """Whether a stream of this id can be made, as far as is known: part of a store may be away."""
         ...
 
     async def recovered(self, stream_id: str) -> None:
@@ -163,7 +167,8 @@ class StreamStore(Protocol):
         """At most `limit` running streams whose lease has run out; `acquire` says who of those who ask gets one.
 
         Cheap where there is none: every node asks all the time. Calling it again brings those beyond the limit, once
-        the first have ended or have a producer.
+        the first have ended or have a producer. Of a part of the store that was away, none comes before its producers
+        have had a lease's time to renew theirs.
         """
         ...
 

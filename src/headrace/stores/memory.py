@@ -76,6 +76,10 @@ class MemoryStore:
         """It is always there."""
         return None
 
+    def serves(self, stream_id: str) -> bool:
+        """Always."""
+        return True
+
     async def recovered(self, stream_id: str) -> None:
         """It was never away."""
 

@@ -38,11 +38,9 @@ class Watch:
 
     @property
     def problem(self) -> StoreError | None:
-        """Of the servers that have slots, the first one's."""
-        for server in self._servers.current:
-            if server.problem is not None:
-                return server.refusal()
-        return None
+        """Of the servers that have slots, the first one's, if none of them serves."""
+        away = [server for server in self._servers.current if server.problem is not None]
+        return away[0].refusal() if len(away) == len(self._servers.current) else None
 
     async def run(self, gave_up: Callable[[Server], None]) -> None:
         """Look until cancelled; `gave_up` gets a server for which nobody shall wait any longer, each time."""
@@ -96,8 +94,8 @@ class Watch:
 
     def _is_well(self, server: Server) -> None:
         since = self._since.pop(server, None)
-        server.problem = None
         if since is not None:
+            server.comes_back()
             seconds = asyncio.get_running_loop().time() - since
             log.warning("Redis at %s serves again, after %.1f s", server.writes.name, seconds)
             self._back()

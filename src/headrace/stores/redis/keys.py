@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
+
+_PARTS = 16
+"""Of the index of what runs, in a cluster: every stream that runs writes to it every few seconds."""
+
 
 class Keys:
     """Of one stream: see `scripts`."""
@@ -26,8 +31,16 @@ class Names:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.running = f"{prefix}running"
-        """Streams that have not ended, by the time at which their lease runs out."""
+        self.running = (f"{prefix}running",)
+        """Streams that have not ended, by the time at which their lease runs out: in parts."""
+
+    def spread(self) -> None:
+        """There is more than one server, so what one key would hold for all of them is in several."""
+        self.running = tuple(f"{self.prefix}running:{number}" for number in range(_PARTS))
+
+    def running_of(self, stream_id: str) -> str:
+        """The part in which a stream is."""
+        return self.running[zlib.crc32(stream_id.encode()) % len(self.running)]
 
     def stream(self, stream_id: str) -> Keys:
         """The keys of one stream."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -43,11 +45,13 @@ class Listing:
 
     async def runs(self, stream_id: str, until: float) -> None:
         """A stream has a lease until then, in Unix time."""
-        await self._servers.write(self._names.running, "ZADD", self._names.running, str(until), stream_id)
+        key = self._names.running_of(stream_id)
+        await self._servers.write(key, "ZADD", key, str(until), stream_id)
 
     async def ended(self, stream_id: str) -> None:
         """A stream does not run any more."""
-        await self._servers.write(self._names.running, "ZREM", self._names.running, stream_id)
+        key = self._names.running_of(stream_id)
+        await self._servers.write(key, "ZREM", key, stream_id)
 
     async def info(self, stream_id: str) -> StreamInfo | None:
         """What is known of a stream; None where there is none."""
@@ -89,26 +93,31 @@ class Listing:
         """Streams that run and whose lease has run out; `now` in Unix time.
 
         An entry may be early, because appends renew a lease and not its entry: it is put right, or `limit` of those
-        would hide all others.
+        would hide all others. Of a server that was away, none is found until producers had the time to come back.
         """
-        running = self._names.running
-        entries: list[bytes] = await self._servers.read(
-            running, "ZRANGE", running, "-inf", str(now), "BYSCORE", "LIMIT", 0, limit
-        )
+        served = [key for key in self._names.running if self._servers.at(key).problem is None]
+        parts: list[list[bytes]] = await asyncio.gather(*(self._until(key, now, limit) for key in served))
+        entries = [entry.decode() for part in parts for entry in part]
         found: list[StreamInfo] = []
-        for entry in entries:
-            stream_id = entry.decode()
+        for stream_id in random.sample(entries, min(limit, len(entries))):
+            keys = self._names.stream(stream_id)
+            server = self._servers.at(keys.meta)
+            if server.problem is not None:
+                continue
             info = await self.info(stream_id)
-            lease = self._names.stream(stream_id).lease
             if info is None or info.state != "running":
                 await self.ended(stream_id)
                 continue
-            left: int = await self._servers.read(lease, "PTTL", lease)
+            left: int = await self._servers.read(keys.lease, "PTTL", keys.lease)
             if left > 0:
+                running = self._names.running_of(stream_id)
                 await self._servers.write(running, "ZADD", running, "XX", str(now + left / 1000), stream_id)
-            else:
+            elif server.back_for * 1000 >= int(await self._servers.read(keys.meta, "HGET", keys.meta, "ttl") or 0):
                 found.append(info)
         return found
+
+    async def _until(self, running: str, now: float, limit: int) -> list[bytes]:
+        return await self._servers.read(running, "ZRANGE", running, "-inf", str(now), "BYSCORE", "LIMIT", 0, limit)
 
     async def tidy(self) -> bool:
         """Take out some entries of one owner whose streams are gone; says whether there is more to do."""

@@ -6,6 +6,7 @@ import asyncio
 import binascii
 import copy
 import itertools
+import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -28,13 +29,14 @@ _REDIRECTS = 5
 class Server:
     """One server, over two connections: appends do not wait behind the long replies that readers get."""
 
-    __slots__ = ("problem", "reads", "writes")
+    __slots__ = ("_back", "problem", "reads", "writes")
 
     def __init__(self, address: RedisAddress, told: Callable[[str, bytes], None]) -> None:
         self.writes = Link(address, told)
         self.reads = Link(address, told)
         self.problem: StoreError | None = None
         """Why it does not serve, as was found when it was looked at; nothing is sent to it then."""
+        self._back = -math.inf
 
     def refusal(self) -> StoreError:
         """The problem, for one more who asks: an error that is raised twice keeps what was on the way of both."""
@@ -42,6 +44,16 @@ class Server:
         if problem is None:
             return unreachable(self.writes.name, "it has just come back")
         return copy.copy(problem)
+
+    def comes_back(self) -> None:
+        """It serves again, or has got slots that another one had."""
+        self.problem = None
+        self._back = asyncio.get_running_loop().time()
+
+    @property
+    def back_for(self) -> float:
+        """Seconds since it came back; endless if it was never away."""
+        return asyncio.get_running_loop().time() - self._back
 
     def close(self) -> None:
         """Both, for good."""
@@ -71,6 +83,11 @@ class Servers:
         await self._seed.reads.connected()
         if self._seed.writes.mode == "cluster":
             await self._map(self.maps)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the streams are spread over several servers."""
+        return self._slots is not None
 
     def at(self, key: str) -> Server:
         """The server that has a key, as far as is known."""
@@ -170,6 +187,9 @@ class Servers:
         for first, last, primary, *_ in ranges:
             host = (primary[0] or b"").decode() or self._address.host
             slots[first : last + 1] = [self._server(host, primary[1])] * (last + 1 - first)
+        if self._slots is not None:
+            for server in set(slots) - self._probes.keys():
+                server.comes_back()
         self._slots = slots
         self.maps += 1
         for server in self._probes.keys() - set(slots):

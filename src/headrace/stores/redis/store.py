@@ -91,6 +91,8 @@ class RedisStore:
         """Reach the server, and see that it is the right one."""
         try:
             await self._feeds.start()
+            if self._servers.clustered:
+                self._names.spread()
             await self.release("start", "")  # of nobody: whether scripts may run
         except StoreError as error:
             raise ConfigError(f"redis_url: {error}") from None
@@ -106,6 +108,11 @@ class RedisStore:
     def problem(self) -> StoreError | None:
         """As was found at the last look, a second ago at most."""
         return self._feeds.watch.problem
+
+    def serves(self, stream_id: str) -> bool:
+        """Whether the servers of its log and of the index of what runs serve."""
+        keys = (self._keys(stream_id).meta, self._names.running_of(stream_id))
+        return all(self._servers.at(key).problem is None for key in keys)
 
     async def recovered(self, stream_id: str) -> None:
         """Return once the stream's server serves again."""
@@ -292,7 +299,7 @@ class RedisStore:
         return self._feeds.cancels
 
     async def abandoned(self, limit: int) -> Sequence[StreamInfo]:
-        """Running streams whose lease has run out: one command where there is none."""
+        """Running streams whose lease has run out: one command where there is none, 16 in a cluster."""
         return await self._listing.abandoned(self._now(), limit)
 
     async def tidy(self) -> bool:
