@@ -17,14 +17,15 @@ TOKENS = 600
 
 
 class Troubled(MemoryStore):
-    """Fails the first time that it is asked to tidy."""
+    """Fails a number of times when it is asked to tidy."""
 
     error: Exception | None = None
+    times = 0
 
     async def tidy(self) -> bool:
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
+        if self.error is not None and self.times > 0:
+            self.times -= 1
+            raise self.error
         return await super().tidy()
 
 
@@ -85,9 +86,10 @@ async def test_a_store_that_cannot_tidy_ends_no_stream_and_is_asked_again(
 ) -> None:
     clock = FakeClock()
     store = Troubled(now=clock.wall)
-    store.error = error
+    store.error, store.times = error, 3
     with anyio.fail_after(5), caplog.at_level(logging.WARNING, "headrace.engine"):
         async with node(store, clock) as rig:
+            await pass_time(rig, 3 * TIDYING)
             assert [record.levelname for record in caplog.records] == [level]
             caplog.clear()
             stream_id = await ended(rig)

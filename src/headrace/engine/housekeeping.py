@@ -29,13 +29,24 @@ async def sweep(unstored: Unstored, clock: Clock) -> None:
 
 async def tidy(store: StreamStore, clock: Clock) -> None:
     """Let the store do what can wait, a piece at a time: everybody else has a turn between two."""
+    said: type[Exception] | None = None  # what is wrong is said once, for as long as it is
     while True:
         try:
-            if await store.tidy():
+            more = await store.tidy()
+        except Exception as error:  # noqa: BLE001 - it would end every stream, and none of them needs this
+            if type(error) is not said:
+                _say(error)
+            said = type(error)
+        else:
+            said = None
+            if more:
                 await anyio.lowlevel.checkpoint()
                 continue
-        except HeadraceError as error:
-            log.warning("the store could not be tidied: %s", error)
-        except Exception:  # it would end every stream, and none of them needs this
-            log.exception("defect in the store's tidying")
         await clock.sleep(TIDYING)
+
+
+def _say(error: Exception) -> None:
+    if isinstance(error, HeadraceError):
+        log.warning("the store could not be tidied: %s", error)
+    else:
+        log.error("defect in the store's tidying", exc_info=error)

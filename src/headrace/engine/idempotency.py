@@ -224,5 +224,5 @@ class Claims:
 
 
 def _was_there(stream_id: str) -> str:
-    """The name whose claim says that a stream was made."""
-    return f"made\n{stream_id}"
+    """The name whose claim says that a stream was made; in braces, which a cluster keeps where the stream is."""
+    return f"made\n{{{stream_id}}}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from tests.e2e.processes import Server, eventually
 from tests.e2e.raw import Exchange, heartbeats
 from tests.e2e.upstream import Gate, Upstream
 from tests.servers.scripted import DONE, END, Disconnect, chat, chunk, delta, head
+from tests.stores.redis.servers import VALKEY, cluster
 
 BEFORE, MEANWHILE, AFTER = (tuple(f"{part}{number} " for number in range(40)) for part in ("before", "while", "after"))
 SSE_FORMS = FORMS[:3]
@@ -115,6 +119,14 @@ def next_beats(reader: Exchange, count: int = LOOKS) -> bytes:
     return reader.until(lambda body: heartbeats(body) >= so_far + count)
 
 
+def taken(server: Server) -> str | None:
+    """The id of a new stream, if the server takes one now."""
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}
+    with Exchange(f"{server.api}/streams", "POST", body) as posted:
+        assert posted.status in (201, 503)
+        return posted.json()["id"] if posted.status == 201 else None
+
+
 def refuses(server: Server) -> bool:
     """Whether a new request is refused since there is no store; it is told so in the shape's own form."""
     body = {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}
@@ -210,3 +222,37 @@ def test_a_full_store_refuses_new_streams_and_fails_those_that_run(store: Breaka
     again = ask(pair[0])["id"]
     with reading(pair[1], again, "format=text", "text/plain") as text:
         assert text.rest() == b"Again."
+
+
+@pytest.mark.promise("P3", "P7")
+def test_a_cluster_with_one_server_away_serves_new_streams_and_those_of_the_others(upstream: Upstream, tmp_path: Path):
+    count = 12
+    ends = upstream.gate()
+    steps = (head(), chunk(delta(content=BEFORE[0])), ends.wait, chunk(delta("stop"), DONE), END)
+    upstream.play(*steps)
+    with cluster(VALKEY, tmp_path / "store") as shards, ExitStack() as stack:
+        for shard in shards:
+            shard.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        settings = {"store_outage_timeout": 1}
+        here, there = (stack.enter_context(node(tmp_path / each, shards[0].url, upstream, **settings)) for each in "ab")
+        old = [ask(here)["id"] for _ in range(count)]
+        for stream_id in old:
+            with reading(there, stream_id) as reader:
+                reader.until(says(BEFORE[0]))
+        os.kill(shards[2].pid, signal.SIGKILL)
+        # Until both nodes have seen it, streams are refused that would be kept there.
+        new = list(islice(filter(None, map(taken, cycle((here, there)))), 3 * count))[-count:]
+        assert is_ready(here, 200) and is_ready(there, 200)
+        stopped = new.pop()
+        with Exchange(f"{there.api}/streams/{stopped}", "DELETE") as asked:
+            assert asked.status in (200, 204)
+        ends.open()
+        for stream_id in new:
+            with reading(there, stream_id, "format=text", "text/plain") as text:
+                assert text.rest().decode() == BEFORE[0]
+                assert text.clean
+        eventually(lambda: {state(there, each) for each in old} <= {"finished", None})
+        states = [state(there, each) for each in old]
+        assert "finished" in states and None in states
+        assert here.output.count("WARNING") < 10  # what stays as it is is said once
+        here.kill()  # it would wait for the store to write the ends of the others

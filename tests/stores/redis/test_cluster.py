@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -106,6 +107,25 @@ async def test_a_stream_whose_slot_moves_goes_on_for_producer_and_readers(
             await let_others_run()
             clock.advance(2.0)
     assert seen == [*tokens(0, 8), end_of_stream(8)]
+
+
+async def test_streams_that_were_made_at_one_time_are_in_every_list_once(
+    stores: tuple[RedisStore, RedisStore, FakeClock],
+) -> None:
+    store, *_ = stores
+    names, servers = store._names, store._servers
+    ids = [f"stream {number}" for number in range(40)]
+    last = Counter[str]()
+    for each in ids:
+        await store.acquire(each, "ann", b"{}", TTL)
+        key = names.owner_of("ann", each)
+        last[key] += 1  # in one part times are never the same
+        await servers.write(key, "ZADD", key, str(last[key]), each)
+    seen: list[str] = []
+    while page := await store.list("ann", None, seen[-1] if seen else None, 3):
+        seen += [info.id for info in page]
+    assert sorted(seen) == sorted(ids)
+    assert seen == [info.id for info in await store.list("ann", None, None, 100)]
 
 
 async def test_streams_on_other_servers_go_on_when_one_is_lost(tmp_path: Path) -> None:

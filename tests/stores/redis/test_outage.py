@@ -267,6 +267,8 @@ async def test_in_a_cluster_the_streams_of_other_servers_go_on_begin_and_are_tak
                 server.age(TTL + 1)
             await clock.advance(TTL + 1)
             assert {info.id for info in await store.abandoned(100)} == served
+            while await store.tidy():
+                pass
 
             os.kill(servers[2].pid, signal.SIGCONT)
             await until(lambda: all(map(store.serves, ids)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 _PARTS = 16
-"""Of the index of what runs, in a cluster: every stream that runs writes to it every few seconds."""
+"""Of each index in a cluster: one key would have what all streams of all servers write every few seconds."""
 
 
 class Keys:
@@ -27,28 +27,39 @@ class Keys:
 class Names:
     """Of everything else, and of streams by their id."""
 
-    __slots__ = ("prefix", "running")
+    __slots__ = ("_parts", "prefix")
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.running = (f"{prefix}running",)
-        """Streams that have not ended, by the time at which their lease runs out: in parts."""
+        self._parts = [prefix]
 
     def spread(self) -> None:
-        """There is more than one server, so what one key would hold for all of them is in several."""
-        self.running = tuple(f"{self.prefix}running:{number}" for number in range(_PARTS))
+        """There is more than one server: from now on the indexes are in parts, each of them in a slot of its own."""
+        self._parts = [f"{self.prefix}{{part:{number}}}:" for number in range(_PARTS)]
+
+    def part(self, stream_id: str) -> int:
+        """The number of the part in which a stream is."""
+        return zlib.crc32(stream_id.encode()) % len(self._parts)
+
+    def running(self) -> list[str]:
+        """Streams that have not ended, by the time at which their lease runs out: all parts."""
+        return [f"{part}running" for part in self._parts]
 
     def running_of(self, stream_id: str) -> str:
-        """The part in which a stream is."""
-        return self.running[zlib.crc32(stream_id.encode()) % len(self.running)]
+        """The part that a stream is in."""
+        return f"{self._parts[self.part(stream_id)]}running"
+
+    def owner(self, owner: str) -> list[str]:
+        """The streams of an owner, by the time at which they were made: all parts."""
+        return [f"{part}owner:{owner}" for part in self._parts]
+
+    def owner_of(self, owner: str, stream_id: str) -> str:
+        """The part that a stream is in; where its part of `running` is."""
+        return f"{self._parts[self.part(stream_id)]}owner:{owner}"
 
     def stream(self, stream_id: str) -> Keys:
         """The keys of one stream."""
         return Keys(self.prefix, stream_id)
-
-    def owner(self, owner: str) -> str:
-        """The streams of an owner, in the order in which they were made."""
-        return f"{self.prefix}owner:{owner}"
 
     def claim(self, name: str) -> str:
         """What holds a claimed name."""

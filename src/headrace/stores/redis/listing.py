@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -17,6 +18,11 @@ _KEPT = 30 * 86_400
 """Seconds beside the retention that an owner who makes no more streams stays known: no stream runs that long."""
 
 _PAGE = 50
+"""Entries of an owner's list that are read at once: of all its parts together."""
+
+_LEAST = 8
+"""The same of one part."""
+
 _LOOKED_AT = 20
 """Entries of one owner that are looked at in one go: of those that are gone, all but a few are found in time."""
 
@@ -35,12 +41,13 @@ class Listing:
 
     async def enter(self, owner: str, stream_id: str) -> None:
         """A stream was made."""
-        await LIST.run(self._servers, (self._names.owner(owner),), stream_id, self._ttl)
-        self._untidy[owner] = None
+        key = self._names.owner_of(owner, stream_id)
+        await LIST.run(self._servers, (key,), stream_id, self._ttl)
+        self._untidy[key] = None
 
     async def leave(self, owner: str, stream_id: str) -> None:
         """A stream was deleted."""
-        key = self._names.owner(owner)
+        key = self._names.owner_of(owner, stream_id)
         await self._servers.write(key, "ZREM", key, stream_id)
 
     async def runs(self, stream_id: str, until: float) -> None:
@@ -72,22 +79,38 @@ class Listing:
         return page
 
     async def _newest(self, owner: str, before: str | None) -> AsyncGenerator[str]:
-        key = self._names.owner(owner)
-        end = "+inf"
-        if before is not None:
-            score = await self._servers.read(key, "ZSCORE", key, before)
-            if score is None:
-                raise not_found(before)
-            end = f"({score:.0f}"
-        while True:
-            entries: list[Any] = await self._servers.read(
-                key, "ZRANGE", key, end, "-inf", "BYSCORE", "REV", "LIMIT", 0, _PAGE, "WITHSCORES"
-            )
-            for member, score in entries:
-                yield member.decode()
-                end = f"({score:.0f}"
-            if len(entries) < _PAGE:
-                return
+        """The owner's streams: those of all parts, newest first."""
+        keys = self._names.owner(owner)
+        ends = ["+inf"] * len(keys) if before is None else await self._ends(owner, before)
+        most = max(_PAGE // len(keys), _LEAST)
+        pages = await asyncio.gather(*(self._older(key, end, most) for key, end in zip(keys, ends, strict=True)))
+        newest = [(-page[-1][1], number) for number, page in enumerate(pages) if page]
+        heapq.heapify(newest)
+        while newest:
+            _, number = heapq.heappop(newest)
+            page = pages[number]
+            stream_id, score = page.pop()
+            yield stream_id
+            if not page:
+                page += await self._older(keys[number], f"({score:.0f}", most)
+            if page:
+                heapq.heappush(newest, (-page[-1][1], number))
+
+    async def _ends(self, owner: str, before: str) -> list[str]:
+        """Where each part goes on after `before`; of streams made at one time those of the first part come first."""
+        key = self._names.owner_of(owner, before)
+        score = await self._servers.read(key, "ZSCORE", key, before)
+        if score is None:
+            raise not_found(before)
+        part = self._names.part(before)
+        return [f"{'(' if number <= part else ''}{score:.0f}" for number in range(len(self._names.owner(owner)))]
+
+    async def _older(self, key: str, end: str, most: int) -> list[tuple[str, float]]:
+        """At most so many streams of a part with their times, the newest last."""
+        entries: list[Any] = await self._servers.read(
+            key, "ZRANGE", key, end, "-inf", "BYSCORE", "REV", "LIMIT", 0, most, "WITHSCORES"
+        )
+        return [(member.decode(), score) for member, score in reversed(entries)]
 
     async def abandoned(self, now: float, limit: int) -> Sequence[StreamInfo]:
         """Streams that run and whose lease has run out; `now` in Unix time.
@@ -95,7 +118,7 @@ class Listing:
         An entry may be early, because appends renew a lease and not its entry: it is put right, or `limit` of those
         would hide all others. Of a server that was away, none is found until producers had the time to come back.
         """
-        served = [key for key in self._names.running if self._servers.at(key).problem is None]
+        served = [key for key in self._names.running() if self._servers.at(key).problem is None]
         parts: list[list[bytes]] = await asyncio.gather(*(self._until(key, now, limit) for key in served))
         entries = [entry.decode() for part in parts for entry in part]
         found: list[StreamInfo] = []
@@ -121,17 +144,24 @@ class Listing:
 
     async def tidy(self) -> bool:
         """Take out some entries of one owner whose streams are gone; says whether there is more to do."""
-        if not self._untidy:
+        key = self._untidied()
+        if key is None:
             return False
-        owner = next(iter(self._untidy))
-        del self._untidy[owner]
-        key = self._names.owner(owner)
+        del self._untidy[key]
         entries: list[bytes] = await self._servers.read(key, "ZRANDMEMBER", key, _LOOKED_AT)
-        gone = [entry for entry in entries if await self.info(entry.decode()) is None]
+        gone = [entry for entry in entries if await self._is_gone(entry.decode())]
         if gone:
             await self._servers.write(key, "ZREM", key, *gone)
-            self._untidy[owner] = None
-        return bool(self._untidy)
+            self._untidy[key] = None
+        return self._untidied() is not None
+
+    def _untidied(self) -> str | None:
+        """A part of an owner's list in which entries may be of no stream; None while the servers of all are away."""
+        return next((key for key in self._untidy if self._servers.at(key).problem is None), None)
+
+    async def _is_gone(self, stream_id: str) -> bool:
+        away = self._servers.at(self._names.stream(stream_id).meta).problem is not None
+        return not away and await self.info(stream_id) is None
 
 
 def _info(stream_id: str, found: list[bytes | None]) -> StreamInfo | None:

@@ -23,6 +23,7 @@ from headrace.errors import (
     Overloaded,
     SequenceGap,
     StoreError,
+    StoreUnavailable,
 )
 from headrace.events import Record
 from headrace.stores.base import Follower, Lease, StreamInfo, StreamState, state_after
@@ -110,7 +111,7 @@ class RedisStore:
         return self._feeds.watch.problem
 
     def serves(self, stream_id: str) -> bool:
-        """Whether the servers of its log and of the index of what runs serve."""
+        """Whether the servers of its log and of its part of the indexes serve."""
         keys = (self._keys(stream_id).meta, self._names.running_of(stream_id))
         return all(self._servers.at(key).problem is None for key in keys)
 
@@ -292,7 +293,8 @@ class RedisStore:
             return
         node, first = (each.decode() for each in reply)
         channel = self._names.node(node)
-        await self._servers.write(channel, "SPUBLISH", channel, f"{stream_id}\n{first}")
+        with suppress(StoreUnavailable):  # where the channel is; the producer is told when it appends or renews
+            await self._servers.write(channel, "SPUBLISH", channel, f"{stream_id}\n{first}")
 
     def cancellations(self) -> AsyncIterator[tuple[str, str]]:
         """Cancel requests for streams of this node, those from before the iteration included; `close` ends it."""
