@@ -76,7 +76,7 @@ class JustMade(MemoryStore):
     async def status(self, stream_id: str) -> StreamInfo:
         if stream_id == "s" and self.lease is None:
             self.lease = await leave_behind(self, *BEGUN)
-            await self.claim("made\ns", "s", LEASE)
+            await self.claim("made\n{s}", "s", LEASE)
             raise NotFound("It is not there yet.")
         return await super().status(stream_id)
 
