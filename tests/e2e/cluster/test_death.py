@@ -123,6 +123,8 @@ def test_nothing_seen_is_lacking_when_a_node_dies_while_it_writes(
         readers = [
             [stack.enter_context(reading(server, stream_id)) for server in (doomed, nodes.b)] for stream_id in streams
         ]
+        # A reader of the doomed node that it has not answered yet would see no stream at all.
+        assert all(reader.status == 200 for pair in readers for reader in pair)
         readers[0][1].until(says(f"w{draw.randint(1, FLOWING // 20)} "))
         doomed.kill()
         for stream_id, pair in zip(streams, readers, strict=True):
