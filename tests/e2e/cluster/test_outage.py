@@ -26,6 +26,7 @@ SSE_FORMS = FORMS[:3]
 """Those whose heartbeat is no event."""
 LOOKS = 3
 """Heartbeats that show that nothing else came."""
+QUESTION = {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}
 OF_TWO_LEASES = 40
 """Heartbeats in two seconds, at most."""
 
@@ -121,16 +122,14 @@ def next_beats(reader: Exchange, count: int = LOOKS) -> bytes:
 
 def taken(server: Server) -> str | None:
     """The id of a new stream, if the server takes one now."""
-    body = {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}
-    with Exchange(f"{server.api}/streams", "POST", body) as posted:
+    with Exchange(f"{server.api}/streams", "POST", QUESTION) as posted:
         assert posted.status in (201, 503)
         return posted.json()["id"] if posted.status == 201 else None
 
 
 def refuses(server: Server) -> bool:
     """Whether a new request is refused since there is no store; it is told so in the shape's own form."""
-    body = {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}
-    with Exchange(f"{server.api}/chat/completions", "POST", body) as posted:
+    with Exchange(f"{server.api}/chat/completions", "POST", QUESTION) as posted:
         return (posted.status, posted.json()["error"]["code"]) == (503, "store_unavailable")
 
 
@@ -211,9 +210,8 @@ def test_a_full_store_refuses_new_streams_and_fails_those_that_run(store: Breaka
         gate.open()
         assert b'"log_full"' in reader.frames()[-1]
         assert reader.clean
-        body = {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}
         for server in pair:
-            with Exchange(f"{server.api}/chat/completions", "POST", body) as refused:
+            with Exchange(f"{server.api}/chat/completions", "POST", QUESTION) as refused:
                 error = refused.json()["error"]
                 assert (refused.status, error["code"]) == (503, "overloaded")
                 assert error["message"] == "The store of the streams is full."

@@ -114,7 +114,7 @@ async def test_streams_that_were_made_at_one_time_are_in_every_list_once(
 ) -> None:
     store, *_ = stores
     names, servers = store._names, store._servers
-    ids = [f"stream {number}" for number in range(40)]
+    ids = [f"stream {number}" for number in range(200)]  # more than a page in each part
     last = Counter[str]()
     for each in ids:
         await store.acquire(each, "ann", b"{}", TTL)
@@ -122,10 +122,10 @@ async def test_streams_that_were_made_at_one_time_are_in_every_list_once(
         last[key] += 1  # in one part times are never the same
         await servers.write(key, "ZADD", key, str(last[key]), each)
     seen: list[str] = []
-    while page := await store.list("ann", None, seen[-1] if seen else None, 3):
+    while page := await store.list("ann", None, seen[-1] if seen else None, 17):
         seen += [info.id for info in page]
     assert sorted(seen) == sorted(ids)
-    assert seen == [info.id for info in await store.list("ann", None, None, 100)]
+    assert seen == [info.id for info in await store.list("ann", None, None, 300)]
 
 
 async def test_streams_on_other_servers_go_on_when_one_is_lost(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -26,6 +25,9 @@ from tests.stores.redis.servers import VALKEY, Server, free_port, redis_server, 
 pytestmark = pytest.mark.anyio
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+(DOCUMENTED_USER,) = (
+    line.split() for line in OPERATIONS.read_text().splitlines() if line.startswith("ACL SETUSER headrace ")
+)
 
 
 @pytest.fixture
@@ -277,9 +279,8 @@ async def test_what_is_no_redis_7_stops_the_start(hello: bytes, text: str) -> No
 async def test_the_user_of_the_documentation_may_do_all_that_is_needed_and_no_more(
     tmp_path: Path, program: str
 ) -> None:
-    (rule,) = re.findall(r"^ACL SETUSER headrace .*$", OPERATIONS.read_text(), re.MULTILINE)
     with serving(program, tmp_path / "own", port=free_port()) as server, anyio.fail_after(15):
-        server.ask(*rule.split())
+        server.ask(*DOCUMENTED_USER)
         store = make(server.url.replace("redis://", "redis://headrace:PASSWORD@"))
         async with running(store):
             lease = await store.acquire("s", "ann", b"{}", TTL)
@@ -297,7 +298,7 @@ async def test_the_user_of_the_documentation_may_do_all_that_is_needed_and_no_mo
             await store.tidy()
             await store.delete("s")
         for less in ("-@scripting", "resetchannels", "resetkeys"):
-            server.ask(*rule.split())
+            server.ask(*DOCUMENTED_USER)
             server.ask("ACL", "SETUSER", "headrace", less)
             store = make(server.url.replace("redis://", "redis://headrace:PASSWORD@"))
             with pytest.raises(ConfigError, match=r"see docs/operations\.md for its ACL"):
@@ -347,8 +348,7 @@ async def test_a_server_that_evicts_is_warned_of(
     own.ask("CONFIG", "SET", "maxmemory", limit, "maxmemory-policy", policy)
     url = own.url
     if user != "default":
-        (rule,) = re.findall(r"^ACL SETUSER headrace .*$", OPERATIONS.read_text(), re.MULTILINE)
-        own.ask(*rule.split(), *(["-info"] if user == "may not ask" else []))
+        own.ask(*DOCUMENTED_USER, *(["-info"] if user == "may not ask" else []))
         url = url.replace("redis://", "redis://headrace:PASSWORD@")
     store = make(url)
     with anyio.fail_after(10):

@@ -39,8 +39,10 @@ class Watch:
     @property
     def problem(self) -> StoreError | None:
         """Of the servers that have slots, the first one's, if none of them serves."""
-        away = [server for server in self._servers.current if server.problem is not None]
-        return away[0].refusal() if len(away) == len(self._servers.current) else None
+        servers = self._servers.current
+        if any(server.problem is None for server in servers):
+            return None
+        return next(iter(servers)).refusal()
 
     async def run(self, gave_up: Callable[[Server], None]) -> None:
         """Look until cancelled; `gave_up` gets a server for which nobody shall wait any longer, each time."""

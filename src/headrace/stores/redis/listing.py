@@ -84,6 +84,7 @@ class Listing:
         ends = ["+inf"] * len(keys) if before is None else await self._ends(owner, before)
         most = max(_PAGE // len(keys), _LEAST)
         pages = await asyncio.gather(*(self._older(key, end, most) for key, end in zip(keys, ends, strict=True)))
+        full = [len(page) == most for page in pages]  # then there may be more
         newest = [(-page[-1][1], number) for number, page in enumerate(pages) if page]
         heapq.heapify(newest)
         while newest:
@@ -91,8 +92,9 @@ class Listing:
             page = pages[number]
             stream_id, score = page.pop()
             yield stream_id
-            if not page:
+            if not page and full[number]:
                 page += await self._older(keys[number], f"({score:.0f}", most)
+                full[number] = len(page) == most
             if page:
                 heapq.heappush(newest, (-page[-1][1], number))
 
@@ -118,14 +120,13 @@ class Listing:
         An entry may be early, because appends renew a lease and not its entry: it is put right, or `limit` of those
         would hide all others. Of a server that was away, none is found until producers had the time to come back.
         """
-        served = [key for key in self._names.running() if self._servers.at(key).problem is None]
+        served = filter(self._servers.serves, self._names.running())
         parts: list[list[bytes]] = await asyncio.gather(*(self._until(key, now, limit) for key in served))
         entries = [entry.decode() for part in parts for entry in part]
         found: list[StreamInfo] = []
         for stream_id in random.sample(entries, min(limit, len(entries))):
             keys = self._names.stream(stream_id)
-            server = self._servers.at(keys.meta)
-            if server.problem is not None:
+            if not self._servers.serves(keys.meta):
                 continue
             info = await self.info(stream_id)
             if info is None or info.state != "running":
@@ -135,7 +136,9 @@ class Listing:
             if left > 0:
                 running = self._names.running_of(stream_id)
                 await self._servers.write(running, "ZADD", running, "XX", str(now + left / 1000), stream_id)
-            elif server.back_for * 1000 >= int(await self._servers.read(keys.meta, "HGET", keys.meta, "ttl") or 0):
+            elif self._servers.at(keys.meta).back_for * 1000 >= int(
+                await self._servers.read(keys.meta, "HGET", keys.meta, "ttl") or 0
+            ):
                 found.append(info)
         return found
 
@@ -157,11 +160,10 @@ class Listing:
 
     def _untidied(self) -> str | None:
         """A part of an owner's list in which entries may be of no stream; None while the servers of all are away."""
-        return next((key for key in self._untidy if self._servers.at(key).problem is None), None)
+        return next(filter(self._servers.serves, self._untidy), None)
 
     async def _is_gone(self, stream_id: str) -> bool:
-        away = self._servers.at(self._names.stream(stream_id).meta).problem is not None
-        return not away and await self.info(stream_id) is None
+        return self._servers.serves(self._names.stream(stream_id).meta) and await self.info(stream_id) is None
 
 
 def _info(stream_id: str, found: list[bytes | None]) -> StreamInfo | None:

@@ -93,6 +93,10 @@ class Servers:
         """The server that has a key, as far as is known."""
         return self._seed if self._slots is None else self._slots[slot_of(key)]
 
+    def serves(self, key: str) -> bool:
+        """Whether the server of a key does, as was found when it was looked at."""
+        return self.at(key).problem is None
+
     async def write(self, key: str, *command: Argument) -> Reply:
         """Carry out a command where `key` is; see `Link.call`."""
         return await self._call(key, command, lambda server: server.writes)

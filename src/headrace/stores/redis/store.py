@@ -113,7 +113,7 @@ class RedisStore:
     def serves(self, stream_id: str) -> bool:
         """Whether the servers of its log and of its part of the indexes serve."""
         keys = (self._keys(stream_id).meta, self._names.running_of(stream_id))
-        return all(self._servers.at(key).problem is None for key in keys)
+        return all(map(self._servers.serves, keys))
 
     async def recovered(self, stream_id: str) -> None:
         """Return once the stream's server serves again."""
